@@ -1,0 +1,1 @@
+"""Arrays -> fewer bits. Knows names and numbers, nothing of speech and nothing of files."""
