@@ -18,11 +18,9 @@ INT4_MIN, INT4_MAX = -8, 7
 # 4, 5, 6, 7 and 8 make a second quantization find the levels of the first: whatever the largest level was,
 # one of them times a small power of two hits it. There is one level more below zero than above; a negative
 # scale turns that to the side where the group is heavier (0.5 dB for normally distributed weights).
-_DIVISORS = np.array(
-    [7.0, 4.0, 5.0, 6.0, 6.5, 7.25, 7.5, 7.75, 8.0, 8.25, 8.5, 8.75, 9.0, 9.5, 10.0, 10.5]
-    + [-7.0, -7.5, -8.0, -8.5, -9.0, -10.0],
-    dtype=np.float32,
-)
+_POSITIVE = (7.0, 4.0, 5.0, 6.0, 6.5, 7.25, 7.5, 7.75, 8.0, 8.25, 8.5, 8.75, 9.0, 9.5, 10.0, 10.5)
+_NEGATIVE = (-7.0, -7.5, -8.0, -8.5, -9.0, -10.0)
+_DIVISORS = np.array((*_POSITIVE, *_NEGATIVE), dtype=np.float32)
 # Values a block: small enough that the handful of temporaries stays in the second-level cache.
 _BLOCK_VALUES = 1 << 15
 
@@ -34,8 +32,8 @@ def search_group_scales(groups: FloatArray) -> tuple[Array, Array]:
         groups: finite float32 `[groups, size]`.
 
     Returns:
-        float16 `[groups]`, of either sign; 1.0 for groups without a usable scale (all zeros) and infinite for groups too
-        large for float16; int8 `[groups, size]` in -8..7.
+        float16 `[groups]`, of either sign; 1.0 for groups without a usable scale (all zeros) and
+        infinite for groups too large for float16; int8 `[groups, size]` in -8..7.
     """
     count, size = groups.shape
     scales = np.empty(count, dtype=np.float16)

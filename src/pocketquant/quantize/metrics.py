@@ -34,7 +34,9 @@ def require_finite(values: Array, what: str) -> None:
         suspicious = not np.isfinite(np.sum(values, dtype=np.float64))
     if suspicious:
         bad = int(values.size - np.count_nonzero(np.isfinite(values)))
-        raise QuantizationError(f"{what} holds {bad} NaN or infinite values of {values.size}; mend the weights first")
+        raise QuantizationError(
+            f"{what} holds {bad} NaN or infinite values of {values.size}; mend the weights first"
+        )
 
 
 @dataclass(frozen=True)

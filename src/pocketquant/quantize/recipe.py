@@ -50,7 +50,9 @@ class Rule:
         """
         pattern, equals, scheme = text.rpartition("=")
         if not equals or not pattern.strip():
-            raise RecipeError(f"'{text}' is not a rule; write PATTERN=scheme, such as '*.linear1.weight=int4-g32'")
+            raise RecipeError(
+                f"'{text}' is not a rule; write PATTERN=scheme, such as '*.linear1.weight=int4-g32'"
+            )
         scheme = scheme.strip()
         if scheme != KEEP:
             schemes.get(scheme)
@@ -133,7 +135,9 @@ class Recipe:
             RecipeError: `config.num_levels` is not 256; only that fits into one byte.
         """
         if config.num_levels != 256:
-            raise RecipeError(f"num_levels {config.num_levels} has no stored form; only 256 fits into int8-tensor")
+            raise RecipeError(
+                f"num_levels {config.num_levels} has no stored form; only 256 fits into int8-tensor"
+            )
         skips = tuple(Rule(f"*{skip}*", KEEP, optional=True) for skip in config.skip_layers)
         return cls(name, (*skips, Rule("*", "int8-tensor")), min_size=config.min_size)
 
@@ -179,7 +183,9 @@ class Recipe:
 
     def _plan_row(self, name: str, tensor: StoredTensor) -> PlanRow:
         if tensor.scheme not in schemes.FLOAT_SCHEMES:
-            raise RecipeError(f"{name} is stored as {tensor.scheme} already; quantize from the original checkpoint")
+            raise RecipeError(
+                f"{name} is stored as {tensor.scheme} already; quantize from the original checkpoint"
+            )
         wanted, rule = self.decide(name, prod(tensor.shape))
         scheme = tensor.scheme if wanted == KEEP else wanted
         after = schemes.get(scheme).nbytes(tensor.shape)

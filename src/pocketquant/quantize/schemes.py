@@ -103,7 +103,9 @@ class Float16(Scheme):
         require_finite(values, "the tensor")
         largest = float(np.max(np.abs(values), initial=0.0))
         if largest > FLOAT16_MAX:
-            raise QuantizationError(f"a value of {largest:g} does not fit into f16; use bf16 or f32 for this tensor")
+            raise QuantizationError(
+                f"a value of {largest:g} does not fit into f16; use bf16 or f32 for this tensor"
+            )
         return StoredTensor(self.name, values.shape, values.astype(np.float16))
 
     def dequantize(self, stored: StoredTensor) -> FloatArray:
@@ -124,12 +126,14 @@ class BFloat16(Scheme):
         # Adding just under half of the dropped part, or half where the kept part is odd, rounds to even.
         rounded = (pattern + np.uint32(0x7FFF) + ((pattern >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
         if np.any((rounded & 0x7F80) == 0x7F80):
-            raise QuantizationError("a value near the end of float32 rounds to infinity in bf16; use f32 for this tensor")
+            raise QuantizationError(
+                "a value near the end of float32 rounds to infinity in bf16; use f32 for this tensor"
+            )
         return StoredTensor(self.name, values.shape, rounded.astype(np.uint16).reshape(values.shape))
 
     def dequantize(self, stored: StoredTensor) -> FloatArray:
-        wide = stored.data.astype(np.uint32) << np.uint32(16)
-        return wide.view(np.float32).reshape(stored.shape)
+        wide: FloatArray = (stored.data.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return wide.reshape(stored.shape)
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
         return 2 * prod(shape)
@@ -175,7 +179,9 @@ class Int8(Scheme):
         scale = _round_up_to_16_bits(largest / np.float32(INT8_MAX))
         scale[scale < np.finfo(np.float32).tiny] = 1.0  # rows of zeros, and rows too faint for a scale
         if np.any(scale > np.finfo(np.float32).max / INT8_MAX):
-            raise QuantizationError("values near the end of float32 leave no room for a scale; use f32 for this tensor")
+            raise QuantizationError(
+                "values near the end of float32 leave no room for a scale; use f32 for this tensor"
+            )
         levels = np.rint(matrix / scale).astype(np.int8)
         return StoredTensor(self.name, values.shape, levels.reshape(values.shape), scale)
 
@@ -282,7 +288,8 @@ def _scale(stored: StoredTensor) -> Array:
 
 def _round_up_to_16_bits(values: FloatArray) -> FloatArray:
     mantissa, exponent = np.frexp(values)
-    return np.ldexp(np.ceil(mantissa * np.float32(1 << 16)) / np.float32(1 << 16), exponent).astype(np.float32)
+    rounded: FloatArray = np.ldexp(np.ceil(np.ldexp(mantissa, 16)), exponent - 16)
+    return rounded
 
 
 SCHEMES: dict[str, Scheme] = {

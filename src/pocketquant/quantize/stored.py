@@ -48,7 +48,7 @@ class StoredTensor:
         """How many neighbours in a row share a scale (int4 only)."""
         if not self.scheme.startswith("int4") or self.scale is None:
             return None
-        return self.cols // self.scale.shape[1]
+        return self.cols // int(self.scale.shape[1])
 
     @property
     def nbytes(self) -> int:

@@ -25,7 +25,10 @@ def round_half_away(values: FloatArray) -> FloatArray:
     """
     magnitude = np.abs(values)
     whole = np.floor(magnitude)
-    return np.copysign(whole + (magnitude - whole >= 0.5), values).astype(np.float32, copy=False)
+    rounded: FloatArray = np.copysign(whole + (magnitude - whole >= 0.5), values).astype(
+        np.float32, copy=False
+    )
+    return rounded
 
 
 @dataclass(frozen=True, eq=False)

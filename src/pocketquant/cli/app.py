@@ -1,0 +1,61 @@
+"""The typer application: every command registered, every error one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.logging import RichHandler
+from rich.text import Text
+
+from pocketquant.cli import compare, demo, inspect, quantize, speak
+from pocketquant.cli.console import err_console
+from pocketquant.errors import PocketQuantError
+from pocketquant.version import __version__
+
+EXIT_ERROR = 2
+
+app = typer.Typer(
+    help="Pocket TTS in 8 or 4 bits: small, fast on a CPU, without PyTorch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(quantize.quantize)
+app.command()(inspect.inspect)
+app.command()(compare.compare)
+app.command()(quantize.dequantize)
+app.command()(speak.generate)
+app.command(name="export-voice")(speak.export_voice)
+app.command()(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    handler = RichHandler(console=err_console, show_time=False, show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+
+
+def run() -> None:
+    """Run the application; every error of ours becomes one line and exit code 2."""
+    try:
+        app()
+    except PocketQuantError as error:
+        err_console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(EXIT_ERROR)
+    except BrokenPipeError:  # `pocketquant inspect X | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
