@@ -84,7 +84,10 @@ def test_killed_in_the_middle(tmp_path: Path, kill: signal.Signals) -> None:
             time.sleep(60)
     """)
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(target)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program, str(target)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "writing\n"

@@ -37,7 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _take_permissions(path, temporary)
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise _write_error(path, error) from error
     finally:

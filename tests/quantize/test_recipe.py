@@ -62,7 +62,9 @@ def test_int8_lm_touches_only_what_the_official_package_does() -> None:
 def test_origin_follows_its_config() -> None:
     config = QuantizeConfig()
     for name, scheme in chosen("origin").items():
-        skipped = any(skip in name for skip in config.skip_layers) or np.prod(MODEL[name].shape) < config.min_size
+        skipped = (
+            any(skip in name for skip in config.skip_layers) or np.prod(MODEL[name].shape) < config.min_size
+        )
         assert scheme == ("f32" if skipped else "int8-tensor"), name
 
 

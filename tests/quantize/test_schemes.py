@@ -19,7 +19,9 @@ ALL = sorted(schemes.SCHEMES)
 INT4 = [name for name in ALL if name.startswith("int4")]
 LINEAR = ["int8", "int8-tensor", *INT4]
 
-shapes = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=40).filter(lambda s: math.prod(s) <= 4096)
+shapes = hnp.array_shapes(min_dims=1, max_dims=4, min_side=1, max_side=40).filter(
+    lambda s: math.prod(s) <= 4096
+)
 magnitudes = st.sampled_from([1e-30, 1e-4, 0.02, 1.0, 300.0])
 
 
@@ -110,7 +112,9 @@ def test_groups_of_real_widths(size: int, cols: int, group: int) -> None:
     assert stored.group == group
 
 
-@given(hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=30), elements=st.integers(-8, 7)))
+@given(
+    hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=30), elements=st.integers(-8, 7))
+)
 def test_nibbles_round_trip(levels: np.ndarray) -> None:
     packed = schemes.pack_nibbles(levels)
     assert packed.shape == (levels.shape[0], -(-levels.shape[1] // 8))
@@ -144,7 +148,9 @@ def test_not_finite(name: str, bad: float) -> None:
         schemes.get(name).quantize(np.array([[1.0, bad]], dtype=np.float32))
 
 
-@pytest.mark.parametrize(("name", "value"), [("f16", 7e4), ("bf16", 3.4028e38), ("int8", 3.4028235e38), ("int4-g32", 1e7)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("f16", 7e4), ("bf16", 3.4028e38), ("int8", 3.4028235e38), ("int4-g32", 1e7)]
+)
 def test_out_of_range(name: str, value: float) -> None:
     with pytest.raises(QuantizationError, match="f32"):
         schemes.get(name).quantize(np.full((2, 32), value, dtype=np.float32))
