@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pocketquant.checkpoint.checkpoint import Checkpoint as Checkpoint
     from pocketquant.checkpoint.checkpoint import open_checkpoint as open_checkpoint
-    from pocketquant.checkpoint.voice import export_model_state as export_model_state
     from pocketquant.errors import PocketQuantError as PocketQuantError
     from pocketquant.model.tts import TTSModel as TTSModel
+    from pocketquant.model.tts import export_model_state as export_model_state
     from pocketquant.pipeline import dequantize_checkpoint as dequantize_checkpoint
     from pocketquant.pipeline import quantize_checkpoint as quantize_checkpoint
     from pocketquant.quantize.config import QuantizeConfig as QuantizeConfig
@@ -32,7 +32,7 @@ _PUBLIC = {
     "__version__": "version",
     "calculate_snr": "quantize.metrics",
     "dequantize_checkpoint": "pipeline",
-    "export_model_state": "checkpoint.voice",
+    "export_model_state": "model.tts",
     "open_checkpoint": "checkpoint.checkpoint",
     "quantize_checkpoint": "pipeline",
     "quantize_weights": "quantize.weights",

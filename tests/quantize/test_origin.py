@@ -106,7 +106,7 @@ def test_not_finite(bad: float) -> None:
 
 def test_quantize_weights() -> None:
     rng = np.random.default_rng(0)
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "layer.weight": rng.standard_normal((64, 64)).astype(np.float32),
         "text_embed.weight": rng.standard_normal((64, 64)).astype(np.float32),
         "tiny.weight": rng.standard_normal(1023).astype(np.float16),

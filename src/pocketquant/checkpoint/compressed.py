@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketquant.checkpoint import convention, hub
-from pocketquant.checkpoint.checkpoint import Checkpoint, SourceFile, TokenizerFile
+from pocketquant.checkpoint.checkpoint import VERSION_KEY, Checkpoint, SourceFile, TokenizerFile
 from pocketquant.checkpoint.layout import check_finite, check_layout
 from pocketquant.checkpoint.reader import TensorFile
 from pocketquant.checkpoint.writer import SafetensorsWriter, create
@@ -26,7 +26,6 @@ from pocketquant.quantize.recipe import PlanRow, Recipe
 from pocketquant.quantize.stored import StoredTensor
 
 FORMAT_VERSION = 1
-VERSION_KEY = "pocketquant.format_version"
 
 
 def is_compressed(file: TensorFile) -> bool:
@@ -174,7 +173,7 @@ class _Metadata:
     def __init__(self, file: TensorFile) -> None:
         self.file = file
         version = file.metadata.get(VERSION_KEY, "")
-        if not version.isdecimal():
+        if not version.isdecimal() or len(version) > 9:
             raise self.error("is not a pocketquant file; `pocketquant quantize` makes one")
         if int(version) > FORMAT_VERSION:
             raise self.error(f"has format version {version}, newer than {FORMAT_VERSION}; update pocketquant")
