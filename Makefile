@@ -10,7 +10,7 @@ CODE := src tests benchmarks training
 .PHONY: demo test lint parity clean
 
 demo: $(VENV)/.installed  ## the main job, offline: quantize the voice in the box and say what it cost
-	$(BIN)/python -m pocketquant.demo out
+	$(BIN)/pocketquant demo out
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
