@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pocketquant.errors import PocketQuantError as PocketQuantError
     from pocketquant.model.tts import TTSModel as TTSModel
     from pocketquant.model.tts import export_model_state as export_model_state
+    from pocketquant.ops.isa import active_isa as active_isa
+    from pocketquant.ops.isa import available_isas as available_isas
     from pocketquant.pipeline import dequantize_checkpoint as dequantize_checkpoint
     from pocketquant.pipeline import quantize_checkpoint as quantize_checkpoint
     from pocketquant.quantize.config import QuantizeConfig as QuantizeConfig
@@ -30,6 +32,8 @@ _PUBLIC = {
     "Recipe": "quantize.recipe",
     "TTSModel": "model.tts",
     "__version__": "version",
+    "active_isa": "ops.isa",
+    "available_isas": "ops.isa",
     "calculate_snr": "quantize.metrics",
     "dequantize_checkpoint": "pipeline",
     "export_model_state": "model.tts",

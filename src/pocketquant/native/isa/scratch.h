@@ -1,0 +1,17 @@
+// Working memory of the current thread, kept between calls.
+#pragma once
+
+#include "../buffer.h"
+
+namespace pq {
+
+struct Scratch {
+    Buffer rows;    // quantized rows of x
+    Buffer scales;  // their steps and sums
+    Buffer panel;   // one panel widened to float
+    Buffer scores;  // attention
+};
+
+Scratch& scratch();  // one per thread
+
+}  // namespace pq

@@ -1,0 +1,223 @@
+// The bindings: checks what comes from Python, releases the GIL, calls operations.h.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dispatch.h"
+#include "operations.h"
+#include "pool.h"
+#include "python_array.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace pq {
+namespace {
+
+struct PackedWeights {
+    Weights weights;
+    const Kernels* kernels;
+};
+
+Activations activations_of(const std::string& name) {
+    if (name == "float") return Activations::exact;
+    if (name == "int8") return Activations::int8;
+    if (name == "int16") return Activations::int16;
+    throw nb::value_error("activations are 'float', 'int8' or 'int16'");
+}
+
+Activation activation_of(int code) {
+    if (code < 0 || code > 3) throw nb::value_error("no such activation");
+    return static_cast<Activation>(code);
+}
+
+int to_int(Py_ssize_t size) {
+    if (size > 1 << 30) throw nb::value_error("an array is too large");
+    return static_cast<int>(size);
+}
+
+// `format`: element type of the values: f (float32), e (float16), b (int8), i (eight 4-bit values a word)
+PackedWeights* pack_weights(const Kernels& kernels, nb::handle values, nb::handle scale, int n, int k, int group,
+                            const std::string& format, const std::string& activations) {
+    const Activations kind = activations_of(activations);
+    const Array v(values, "weight values", format.c_str(), 2);
+    v.expect(0, n);
+    v.expect(1, format == "i" ? (static_cast<Py_ssize_t>(k) + 7) / 8 : k);
+    std::optional<Array> s;
+    Format stored = Format::f32;
+    Order order = Order::pairs;
+    if (format == "f" || format == "e") {
+        if (kind != Activations::exact) throw nb::value_error("a float weight takes float activations");
+        stored = format == "f" ? Format::f32 : Format::f16;
+    } else if (format == "b") {
+        stored = Format::int8;
+        s.emplace(scale, "weight scale", "f", 1);
+        s->expect(0, n);
+        if (kind == Activations::int8) order = kernels.int8_order;
+    } else if (format == "i") {
+        stored = Format::int4;
+        if (group < 1 || k % group) throw nb::value_error("the group size must divide the columns");
+        s.emplace(scale, "weight scale", "e", 2);
+        s->expect(0, n);
+        s->expect(1, k / group);
+        if (kind == Activations::int8) order = kernels.int4_order;
+    } else {
+        throw nb::value_error("weight values are float32, float16, int8 or int32");
+    }
+    const void* data = v.as<void>();
+    const void* scales = s ? s->as<void>() : nullptr;
+    nb::gil_scoped_release release;
+    return new PackedWeights{pack(stored, kind, order, n, k, group, data, scales), &kernels};
+}
+
+const float* optional_row(std::optional<Array>& slot, nb::handle object, const char* what, int n) {
+    if (object.is_none()) return nullptr;
+    slot.emplace(object, what, "f", 1);
+    slot->expect(0, n);
+    return slot->as<float>();
+}
+
+void call_linear(nb::handle x, const PackedWeights& packed, nb::handle bias, int activation, nb::handle gain,
+                 nb::handle residual, nb::handle y, int threads) {
+    const Weights& w = packed.weights;
+    const Array in(x, "x", "f", 2, true), out(y, "y", "f", 2, false, true);
+    in.expect(1, w.k);
+    out.expect(0, in.shape(0));
+    out.expect(1, w.n);
+    std::optional<Array> b, g, r;
+    LinearCall call{};
+    call.weights = &w;
+    call.x = in.as<float>();
+    call.x_stride = in.row_stride();
+    call.rows = to_int(in.shape(0));
+    call.y = out.as<float>();
+    call.y_stride = w.n;
+    call.bias = optional_row(b, bias, "bias", w.n);
+    call.gain = optional_row(g, gain, "gain", w.n);
+    if (!residual.is_none()) {
+        r.emplace(residual, "residual", "f", 2, true);
+        r->expect(0, in.shape(0));
+        r->expect(1, w.n);
+        call.residual = r->as<float>();
+        call.residual_stride = r->row_stride();
+    }
+    call.activation = activation_of(activation);
+    nb::gil_scoped_release release;
+    linear(*packed.kernels, call, threads);
+}
+
+void call_attention(const Kernels& kernels, nb::handle qkv, KvCache& cache, int heads, int kv_heads, double max_period,
+                    int context, nb::handle y, int threads) {
+    if (kv_heads != cache.kv_heads() || heads < 1 || heads % kv_heads)
+        throw nb::value_error("the heads do not fit the KV cache");
+    if (context < 0 || (cache.window() && context > cache.window()))
+        throw nb::value_error("the KV cache keeps fewer positions than the context asks for");
+    const Array in(qkv, "qkv", "f", 2), out(y, "y", "f", 2, false, true);
+    in.expect(1, static_cast<Py_ssize_t>(heads + 2 * kv_heads) * cache.head_dim());
+    out.expect(0, in.shape(0));
+    out.expect(1, static_cast<Py_ssize_t>(heads) * cache.head_dim());
+    const int rows = to_int(in.shape(0));
+    if (!(max_period > 0)) throw nb::value_error("max_period must be positive");
+    nb::gil_scoped_release release;
+    attention(kernels, {heads, kv_heads, max_period, context}, in.as<float>(), rows, cache, out.as<float>(), threads);
+}
+
+void call_layer_norm(const Kernels& kernels, nb::handle x, nb::handle weight, nb::handle bias, float eps, nb::handle y) {
+    const Array in(x, "x", "f", 2), out(y, "y", "f", 2, false, true);
+    out.expect(0, in.shape(0));
+    out.expect(1, in.shape(1));
+    const int width = to_int(in.shape(1));
+    std::optional<Array> w, b;
+    const float* weights = optional_row(w, weight, "weight", width);
+    const float* biases = optional_row(b, bias, "bias", width);
+    nb::gil_scoped_release release;
+    kernels.layer_norm(in.as<float>(), out.as<float>(), to_int(in.shape(0)), width, weights, biases, eps);
+}
+
+void call_modulate(const Kernels& kernels, nb::handle x, nb::handle shift, nb::handle scale, nb::handle y) {
+    const Array in(x, "x", "f", 2), sh(shift, "shift", "f", 2), sc(scale, "scale", "f", 2), out(y, "y", "f", 2, false, true);
+    for (const Array* other : {&sh, &sc, &out}) {
+        other->expect(0, in.shape(0));
+        other->expect(1, in.shape(1));
+    }
+    const int width = to_int(in.shape(1));
+    nb::gil_scoped_release release;
+    kernels.modulate(in.as<float>(), out.as<float>(), to_int(in.shape(0)), width, sc.as<float>(), sh.as<float>(), width);
+}
+
+void call_activate(const Kernels& kernels, nb::handle x, int activation, nb::handle y) {
+    const Array in(x, "x", "f", 1), out(y, "y", "f", 1, false, true);
+    out.expect(0, in.shape(0));
+    const Activation kind = activation_of(activation);
+    nb::gil_scoped_release release;
+    kernels.activate(in.as<float>(), out.as<float>(), in.shape(0), kind);
+}
+
+void cache_append(const Kernels& kernels, KvCache& cache, nb::handle keys, nb::handle values) {
+    const Array k(keys, "k", "f", 3), v(values, "v", "f", 3);
+    for (const Array* side : {&k, &v}) {
+        side->expect(0, k.shape(0));
+        side->expect(1, cache.kv_heads());
+        side->expect(2, cache.head_dim());
+    }
+    nb::gil_scoped_release release;
+    cache.append(kernels, k.as<float>(), v.as<float>(), to_int(k.shape(0)));
+}
+
+void cache_export(const Kernels& kernels, const KvCache& cache, nb::handle out) {
+    const Array kv(out, "kv", "f", 4, false, true);
+    kv.expect(0, 2);
+    kv.expect(1, cache.stored());
+    kv.expect(2, cache.kv_heads());
+    kv.expect(3, cache.head_dim());
+    nb::gil_scoped_release release;
+    cache.copy_to(kernels, kv.as<float>());
+}
+
+std::vector<std::string> names() {
+    std::vector<std::string> result;
+    for (const Kernels* k : available_kernels()) result.push_back(k->name);
+    return result;
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+    m.def("available_isas", &names);
+
+    nb::class_<PackedWeights>(m, "Weights")
+        .def_prop_ro("n", [](const PackedWeights& w) { return w.weights.n; })
+        .def_prop_ro("k", [](const PackedWeights& w) { return w.weights.k; })
+        .def_prop_ro("nbytes", [](const PackedWeights& w) { return w.weights.bytes(); });
+
+    nb::class_<KvCache>(m, "Cache")
+        .def(nb::init<int, int, int, int>(), "capacity"_a, "kv_heads"_a, "head_dim"_a, "window"_a)
+        .def_prop_ro("length", &KvCache::length)
+        .def_prop_ro("stored", &KvCache::stored)
+        .def_prop_ro("kv_heads", &KvCache::kv_heads)
+        .def_prop_ro("head_dim", &KvCache::head_dim)
+        .def_prop_ro("nbytes", &KvCache::bytes)
+        .def("clear", &KvCache::clear);
+
+    nb::class_<Kernels>(m, "Kernels")
+        .def_prop_ro("name", [](const Kernels& k) { return k.name; })
+        .def("pack", &pack_weights, "values"_a, "scale"_a.none(), "n"_a, "k"_a, "group"_a, "format"_a, "activations"_a)
+        .def("attention", &call_attention, "qkv"_a, "cache"_a, "heads"_a, "kv_heads"_a, "max_period"_a, "context"_a,
+             "y"_a, "threads"_a)
+        .def("layer_norm", &call_layer_norm, "x"_a, "weight"_a.none(), "bias"_a.none(), "eps"_a, "y"_a)
+        .def("modulate", &call_modulate, "x"_a, "shift"_a, "scale"_a, "y"_a)
+        .def("activate", &call_activate, "x"_a, "activation"_a, "y"_a)
+        .def("cache_append", &cache_append, "cache"_a, "k"_a, "v"_a)
+        .def("cache_export", &cache_export, "cache"_a, "out"_a);
+
+    m.def("set_call_threads", &set_call_threads, "threads"_a);
+    m.def("kernels", &find_kernels, "name"_a, nb::rv_policy::reference);
+    m.def("linear", &call_linear, "x"_a, "weight"_a, "bias"_a.none(), "activation"_a, "gain"_a.none(),
+          "residual"_a.none(), "y"_a, "threads"_a);
+}
+
+}  // namespace pq

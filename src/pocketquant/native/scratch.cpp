@@ -1,0 +1,10 @@
+#include "isa/scratch.h"
+
+namespace pq {
+
+Scratch& scratch() {
+    thread_local Scratch mine;
+    return mine;
+}
+
+}  // namespace pq

@@ -1,0 +1,60 @@
+// A constant matrix [n, k] repacked once for the kernels.
+//
+// The n outputs are cut into panels of 16 columns (the last one padded with zeros); a panel holds all
+// its bytes in the order in which one product reads them, so that a product is one linear stream
+// through memory. One row (GEMV) and many rows (GEMM) read the same panels.
+//
+//   f32, f16   for each k: 16 columns
+//   int8       k in blocks of 4: 64 values, in the order that `Order` names
+//   int4       k in groups, each: 16 float16 scales, then blocks of 4 k: 32 bytes whose low nibbles are
+//              the first 32 values of the int8 block and whose high nibbles are the last 32; stored
+//              as value + 8
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "buffer.h"
+#include "half.h"
+
+namespace pq {
+
+inline constexpr int kPanel = 16;
+
+enum class Format { f32, f16, int8, int4 };
+enum class Activations { exact, int8, int16 };  // exact: float32 rows
+
+// How the 64 values of a block of 4 k x 16 columns follow each other.
+enum class Order {
+    pairs,  // [2 pairs of k][16 columns][2]: 16-bit multiply-add instructions
+    quads,  // [16 columns][4 k]: 8-bit dot product instructions
+};
+
+struct Weights {
+    Format format = Format::f32;
+    Activations activations = Activations::exact;
+    Order order = Order::pairs;
+    int n = 0;
+    int k = 0;
+    int group = 0;         // int4: values per scale; k else
+    int groups = 1;        // int4: scales per output
+    int group_padded = 0;  // group rounded up to whole blocks of 4
+    int k_padded = 0;      // groups * group_padded
+    int panels = 0;
+    std::size_t panel_bytes = 0;
+    Buffer data;   // panels * panel_bytes
+    Buffer scale;  // int8: float [panels * 16], zero behind n
+    Buffer sums;   // int8 in quads: int32 [panels * 16], 128 * (sum of the column's weights)
+
+    const std::uint8_t* panel(int p) const { return data.as<std::uint8_t>() + p * panel_bytes; }
+    std::size_t bytes() const { return data.bytes() + scale.bytes() + sums.bytes(); }
+};
+
+inline constexpr int kScaleBytes = kPanel * sizeof(half);  // at the head of every int4 group
+
+// `values`: float / half / int8 [n, k], or int32 [n, ceil(k/8)] with eight nibbles a word;
+// `scale`: float [n] for int8, half [n, groups] for int4, else null. Throws std::invalid_argument.
+Weights pack(Format format, Activations activations, Order order, int n, int k, int group,
+             const void* values, const void* scale);
+
+}  // namespace pq
