@@ -7,7 +7,7 @@ PARITY := .venv-parity
 SOURCES := pyproject.toml CMakeLists.txt $(shell find src -name '*.cpp' -o -name '*.h')
 CODE := src tests benchmarks training
 
-.PHONY: demo test lint parity clean
+.PHONY: demo test lint parity sanitize arm clean
 
 demo: $(VENV)/.installed  ## the main job, offline: quantize the voice in the box and say what it cost
 	$(BIN)/pocketquant demo out
@@ -22,6 +22,12 @@ lint: $(VENV)/.installed
 
 parity: $(PARITY)/.installed  ## against the official package and compressed-tensors (installs torch)
 	$(PARITY)/bin/python -m pytest -o addopts="" -q -s tests/parity
+
+sanitize: $(VENV)/.installed  ## the kernels under AddressSanitizer and UBSan
+	PATH="$(abspath $(BIN)):$$PATH" sh tests/native/sanitize.sh
+
+arm: $(VENV)/.installed  ## the ARM kernels under emulation; needs g++-aarch64-linux-gnu and qemu-user
+	PATH="$(abspath $(BIN)):$$PATH" sh tests/native/cross/arm.sh
 
 # Editable, so that a change in Python needs no second installation; C++ does, and is a dependency here.
 $(VENV)/.installed: $(SOURCES)
