@@ -19,6 +19,7 @@ from pocketquant.quantize.recipe import PlanRow, Recipe
 from pocketquant.report.format import db_text, size_text
 from pocketquant.report.model import Report
 from pocketquant.report.names import part_of
+from pocketquant.report.tables import json_number
 from pocketquant.report.writer import check_report_path, write_report
 
 SOURCE_HELP = (
@@ -98,9 +99,11 @@ def dequantize(
 
 
 def summary(report: Report, output: Path | None) -> dict[str, Any]:
-    """The totals of a report as plain data; an infinite SNR is null."""
+    """The totals of a report as plain JSON data (docs/JSON.md)."""
     totals = report.totals
     return {
+        "format": "pocketquant-quantize",
+        "format_version": 1,
         "source": report.source,
         "recipe": report.recipe,
         "output": None if output is None else str(output),
@@ -110,7 +113,7 @@ def summary(report: Report, output: Path | None) -> dict[str, Any]:
         "bytes_before": totals.bytes_before,
         "bytes_after": totals.bytes_after,
         "bits_per_weight": totals.bits_per_weight,
-        "snr_db": totals.snr_db if totals.distortion.noise else None,
+        "snr_db": json_number(totals.snr_db),
         "seconds": report.seconds,
     }
 
