@@ -30,7 +30,8 @@ def _facts() -> dict[str, Any]:
 
 def demo_folder() -> Path:
     """The folder of the packaged miniature: demo.yaml, its weights, tokenizer, voice and notices."""
-    return Path(str(resources.files("pocketquant"))) / "data" / "demo"
+    # Not importlib.resources: an editable installation is spread over two folders, and gives no path for it.
+    return Path(__file__).parents[1] / "data" / "demo"
 
 
 def languages() -> tuple[str, ...]:
