@@ -102,6 +102,26 @@ def test_defaults_and_every_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.wav", "tts_output.wav"]
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_batch_says_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "The old clock. Please wait here. Nobody knew."
+    options = ["--language", "demo", "--text", text, "--max-tokens", "8", "--seed", "1", "--threads", threads]
+    sizes: list[int] = []
+    speak = TTSModel.generate_audio
+
+    def noting(*arguments: Any, batch: int, **more: Any) -> Any:
+        sizes.append(batch)
+        return speak(*arguments, batch=batch, **more)
+
+    monkeypatch.setattr(TTSModel, "generate_audio", noting)
+    assert run(monkeypatch, "generate", *options, "--output-path", "one.wav") == 0
+    assert run(monkeypatch, "generate", *options, "--output-path", "many.wav", "--batch", "3") == 0
+    assert sizes == [3]
+    one, many = read_audio("one.wav")[0], read_audio("many.wav")[0]
+    np.testing.assert_allclose(one, many, rtol=0, atol=1e-2)
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from pocketquant.cli import main; main()", *arguments]
 

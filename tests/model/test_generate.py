@@ -13,7 +13,9 @@ import pytest
 
 from pocketquant.checkpoint.voice import VoiceState
 from pocketquant.errors import CheckpointError, TextError, VoiceError
-from pocketquant.model.generate import MIN_FRAMES_BEFORE_EOS, Sampling, SpeechModel
+from pocketquant.model import generate
+from pocketquant.model.generate import SpeechModel
+from pocketquant.model.utterance import MIN_FRAMES_BEFORE_EOS, Sampling
 from pocketquant.ops.interface import F32, LinearWeight
 from pocketquant.ops.reference import ReferenceOps
 from random_model import random_arrays, stored
@@ -28,7 +30,13 @@ ALWAYS = Sampling(temperature=0, eos_threshold=-float("inf"))
 
 @pytest.fixture
 def model() -> SpeechModel:
-    return SpeechModel(CONFIG, tiny_weights("lsd"), ReferenceOps())
+    return SpeechModel(CONFIG, tiny_weights("lsd"), ReferenceOps(), threads=2)
+
+
+@pytest.fixture
+def alone() -> SpeechModel:
+    """The same without threads."""
+    return SpeechModel(CONFIG, tiny_weights("lsd"), ReferenceOps(), threads=1)
 
 
 @pytest.fixture
@@ -111,7 +119,7 @@ def test_the_first_5_ms_fade_in(model: SpeechModel, voice: VoiceState) -> None:
 def test_closing_early_ends_the_threads(model: SpeechModel, voice: VoiceState) -> None:
     stream = model.generate(voice, TOKENS, NEVER)
     next(stream)
-    stream.close()  # type: ignore[attr-defined]
+    stream.close()
     assert workers() == []
 
 
@@ -266,3 +274,89 @@ def test_the_pipeline_overlaps(
         list(model.generate(voice, TOKENS, NEVER))
         spans.append(time.perf_counter() - start)
     assert min(spans) < 1.7 * FRAMES * 0.01
+
+
+def test_one_thread_takes_turns_and_starts_none(
+    alone: SpeechModel, model: SpeechModel, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def noting(what: str, method: Any) -> Any:
+        def wrapped(*args: Any) -> Any:
+            assert workers() == []
+            done.append(what)
+            return method(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(alone.flow_lm, "step", noting("step", alone.flow_lm.step))
+    monkeypatch.setattr(alone.decoder, "decode_frame", noting("decode", alone.decoder.decode_frame))
+    stream = alone.generate(voice, TOKENS, NEVER)
+    first = next(stream)
+    assert done == ["step", "decode"]
+    np.testing.assert_array_equal(
+        np.concatenate([first, *stream]), speech(model.generate(voice, TOKENS, NEVER))
+    )
+    assert done == ["step", "decode"] * FRAMES
+
+
+@pytest.mark.parametrize("end", ["close", "stop"])
+def test_one_thread_ends_early_too(alone: SpeechModel, voice: VoiceState, end: str) -> None:
+    stop = threading.Event()
+    stream = alone.generate(voice, TOKENS, NEVER, stop=stop)
+    next(stream)
+    if end == "close":
+        stream.close()
+    stop.set()
+    assert list(stream) == []
+
+
+def test_a_slow_listener_holds_the_work_back(
+    model: SpeechModel, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "FRAMES_AHEAD", 3)
+    step, calls = model.flow_lm.step, 0
+
+    def counting(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return step(*args)
+
+    monkeypatch.setattr(model.flow_lm, "step", counting)
+    stream = model.generate(voice, TOKENS, NEVER)
+    chunks = [next(stream)]
+    # Given: 1. Ready for the listener: 3. In the decoder's hands: none. Ready for the decoder: 3.
+    deadline = time.monotonic() + 20
+    while calls < 7 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(0.05)
+    assert calls == 7
+    chunks += list(stream)
+    assert (len(chunks), calls) == (FRAMES, FRAMES)
+
+
+def test_closing_wakes_threads_that_wait_for_the_listener(
+    model: SpeechModel, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "FRAMES_AHEAD", 1)
+    stream = model.generate(voice, TOKENS, NEVER)
+    next(stream)
+    time.sleep(0.05)
+    stream.close()
+    assert workers() == []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_closed_early_the_state_holds_what_was_given(
+    model: SpeechModel, voice: VoiceState, threads: int
+) -> None:
+    model.threads = threads
+    positions = voice.positions
+    whole = voice.copy()
+    list(model.generate(whole, TOKENS, NEVER, copy_state=False))
+    stream = model.generate(voice, TOKENS, NEVER, copy_state=False)
+    for _ in range(5):
+        next(stream)
+    stream.close()
+    assert voice.positions == positions + len(TOKENS) + 5
+    np.testing.assert_array_equal(snapshot(voice), snapshot(whole)[:, :, : voice.positions])

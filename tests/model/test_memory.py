@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ print(before, loaded, peak())
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from Linux's /proc")
 @pytest.mark.parametrize("recipe", ["int8", "int4"])
-def test_peak_memory(recipe: str, tmp_path: Path, record_property: pytest.RecordProperty) -> None:
+def test_peak_memory(recipe: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     small = tmp_path / "small.safetensors"
     report = quantize_checkpoint(random_checkpoint(LANGUAGE, tmp_path / "source", seed=3), small, recipe)
     printed = subprocess.run(

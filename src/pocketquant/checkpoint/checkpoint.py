@@ -17,7 +17,7 @@ from pocketquant.checkpoint.reader import TensorFile
 from pocketquant.config import catalog
 from pocketquant.config.schema import ModelConfig
 from pocketquant.errors import CheckpointError, ConfigError, PocketQuantError
-from pocketquant.quantize.stored import StoredTensor
+from pocketquant.quantize.stored import StoredTensor, release
 
 YAML = (".yaml", ".yml")
 # The metadata entry that marks one of our own files (docs/FORMAT.md).
@@ -110,9 +110,7 @@ class Checkpoint:
 
     def release(self, name: str) -> None:
         """Let the memory behind a tensor go, where it is mapped from a file."""
-        release = getattr(self.weights, "release", None)
-        if release is not None:
-            release(name)
+        release(self.weights, name)
 
 
 def open_checkpoint(source: str | Path, *, config: ConfigLike | None = None) -> Checkpoint:

@@ -9,10 +9,9 @@ Official: `modules/conv.py`, `modules/resample.py`.
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from pocketquant.model.layers import Layers, Linear, window_weight
@@ -49,7 +48,7 @@ class Conv1d:
             weight, lambda w: w.transpose(0, 2, 1).reshape(out_channels, -1), rows_are_outputs=True
         )
         offset = layers.array("conv.bias", out_channels) if bias else None
-        self.product = Linear(layers.ops, layers.ops.pack(matrix), offset)
+        self.product = Linear(layers.ops, layers.pack("conv.weight", matrix), offset)
 
     def __call__(
         self, x: F32, stream: Stream, *, activation: Activation | None = None, residual: F32 | None = None
@@ -71,12 +70,10 @@ class Conv1d:
         channels = x.shape[1]
         rows = (x.shape[0] - self.span) // self.stride + 1
         row, item = x.strides[0], x.itemsize
-        windows = as_strided(
-            x, (rows, self.kernel, channels), (self.stride * row, self.dilation * row, item), writeable=False
-        )
         if self.dilation > 1:
-            return windows.reshape(rows, -1)
-        return as_strided(x, (rows, self.kernel * channels), (self.stride * row, item), writeable=False)
+            taps = (rows, self.kernel, channels)
+            return _view(x, taps, (self.stride * row, self.dilation * row, item)).reshape(rows, -1)
+        return _view(x, (rows, self.kernel * channels), (self.stride * row, item))
 
 
 class ConvTranspose1d:
@@ -94,7 +91,7 @@ class ConvTranspose1d:
 
         matrix = window_weight(weight, permute, rows_are_outputs=False)
         bias = np.tile(layers.array("convtr.bias", out_channels), stride)
-        self.product = Linear(layers.ops, layers.ops.pack(matrix), bias)
+        self.product = Linear(layers.ops, layers.pack("convtr.weight", matrix), bias)
 
     def __call__(self, x: F32, stream: Stream) -> F32:
         """Before the first row lie zeros."""
@@ -102,7 +99,7 @@ class ConvTranspose1d:
         past = stream.get(self.name)
         x = np.ascontiguousarray(np.concatenate([np.zeros_like(x[:1]) if past is None else past, x]))
         stream[self.name] = x[-1:].copy()
-        windows = as_strided(x, (t, 2 * channels), x.strides, writeable=False)
+        windows = _view(x, (t, 2 * channels), x.strides)
         return self.product(windows).reshape(t * self.stride, self.out_channels)
 
 
@@ -126,4 +123,13 @@ class Upsample:
         delayed = np.concatenate([np.zeros_like(x[:1]) if past is None else past, x[:-1]])
         stream[self.name] = x[-1:].copy()
         y = x[:, None] * self.now + delayed[:, None] * self.before  # [T, stride, in]
-        return cast(F32, y.reshape(x.shape[0] * self.stride, self.out_channels, -1).sum(axis=2))
+        if y.shape[2] > self.out_channels:
+            y = y.reshape(x.shape[0], self.stride, self.out_channels, -1).sum(axis=3)
+        rows: F32 = y.reshape(x.shape[0] * self.stride, self.out_channels)
+        return rows
+
+
+def _view(x: F32, shape: tuple[int, ...], strides: tuple[int, ...]) -> F32:
+    """Overlapping windows of the contiguous `x`, to read only. `as_strided` does the same in four times the time."""
+    windows: F32 = np.ndarray(shape, np.float32, x, 0, strides)
+    return windows

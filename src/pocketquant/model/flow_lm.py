@@ -122,7 +122,11 @@ class FlowLM:
 
     def eos_logit(self, z: F32) -> float:
         """How sure the model is that the speech has ended, for one row of z."""
-        return float(self.out_eos(z)[0, 0])
+        return self.eos_logits(z)[0]
+
+    def eos_logits(self, z: F32) -> list[float]:
+        """The same for each row of z."""
+        return [float(logit) for logit in self.out_eos(z)[:, 0]]
 
     def step(self, latent: F32, caches: Caches, noise: F32, schedule: Schedule) -> tuple[F32, float]:
         """One frame: the latent before it (NaN for the first one) to the next latent and the EOS logit.
@@ -135,6 +139,26 @@ class FlowLM:
         """
         z = self.condition(self.transformer(self.embed_latents(latent), caches))
         return self.flow_net.sample(z, noise, schedule), self.eos_logit(z)
+
+    def step_together(
+        self, latents: F32, utterances: Sequence[Caches], noise: F32, schedule: Schedule
+    ) -> tuple[F32, list[float]]:
+        """One frame of N utterances: what `step` gives for each, with the weights read once.
+
+        Where a product's rows do not depend on how many there are (the compiled core), it is the same bit for
+        bit.
+
+        Args:
+            latents: `[N, latent_dim]`, the latent before in each utterance (NaN in its first frame).
+            utterances: N pasts; each grows by one position.
+            noise: `[N, latent_dim]`.
+            schedule: from `flow_net.schedule(steps)`.
+
+        Returns:
+            The next latents `[N, latent_dim]` and N EOS logits.
+        """
+        z = self.condition(self.transformer.step(self.embed_latents(latents), utterances))
+        return self.flow_net.sample(z, noise, schedule), self.eos_logits(z)
 
     def to_codec(self, latents: F32) -> F32:
         """Undo the normalization of latents `[T, latent_dim]`: what the codec decodes."""

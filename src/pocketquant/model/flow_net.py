@@ -60,15 +60,16 @@ class ResBlock:
         self.modulation = layers.linear("adaLN_modulation.1", 3 * dim, dim, "int8", bias=True)
 
     def __call__(self, x: F32, condition: F32) -> F32:
-        """`[1, dim]`, and the condition after its SiLU, `[1, dim]`, to `[1, dim]`."""
-        shift, scale, gate = np.split(self.modulation(condition), 3, axis=1)
+        """`[N, dim]`, and the condition after its SiLU, `[N, dim]`, to `[N, dim]`."""
+        dim, by = x.shape[1], self.modulation(condition)
+        shift, scale, gate = by[:, :dim], by[:, dim : 2 * dim], by[:, 2 * dim :]
         h = self.ops.modulate(self.norm(x), shift, scale)
         h = self.linear1(h, activation="silu")
-        return self.linear2(h, gain=gate[0], residual=x)
+        return x + gate * self.linear2(h)  # the gain of `linear` would be the same for all rows
 
 
 class FlowNet:
-    """The flow head. It works on one frame at a time: arrays of one row."""
+    """The flow head. It works on one frame at a time, of N utterances: arrays of N rows."""
 
     def __init__(self, layers: Layers, config: FlowConfig, latent_dim: int, condition_dim: int) -> None:
         self.ops = layers.ops
@@ -102,24 +103,24 @@ class FlowNet:
         return np.asarray(total / np.float32(len(times)), np.float32)
 
     def velocity(self, x: F32, condition: F32) -> F32:
-        """The head itself: x `[1, latent_dim]`, condition (with time) `[1, dim]`, to `[1, latent_dim]`."""
+        """The head itself: x `[N, latent_dim]`, condition (with time) `[N, dim]`, to `[N, latent_dim]`."""
         condition = self.ops.silu(condition)
         h = self.input_proj(x)
         for block in self.blocks:
             h = block(h, condition)
-        shift, scale = np.split(self.final_modulation(condition), 2, axis=1)
-        return self.final_linear(self.ops.modulate(self.final_norm(h), shift, scale))
+        dim, by = h.shape[1], self.final_modulation(condition)
+        return self.final_linear(self.ops.modulate(self.final_norm(h), by[:, :dim], by[:, dim:]))
 
     def sample(self, z: F32, noise: F32, schedule: Schedule) -> F32:
-        """The next latent.
+        """The next latent of N utterances.
 
         Args:
-            z: the language model's output `[1, condition_dim]`.
-            noise: `[1, latent_dim]`.
+            z: the language model's output `[N, condition_dim]`.
+            noise: `[N, latent_dim]`.
             schedule: from `schedule(steps)`.
 
         Returns:
-            float32 `[1, latent_dim]`.
+            float32 `[N, latent_dim]`.
         """
         embedded = self.cond_embed(z)
         x = noise

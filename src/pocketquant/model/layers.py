@@ -23,7 +23,7 @@ from pocketquant.ops.interface import (
     Ops,
     PackedWeight,
 )
-from pocketquant.quantize.stored import StoredTensor
+from pocketquant.quantize.stored import StoredTensor, release
 
 Permutation = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -136,8 +136,16 @@ class Layers:
             bias: whether the layer has one.
             tensor: name of the matrix where it is not `name.weight`.
         """
-        matrix = linear_weight(self.stored(tensor or f"{name}.weight", n, k), activations)
-        return Linear(self.ops, self.ops.pack(matrix), self.array(f"{name}.bias", n) if bias else None)
+        name_of_matrix = tensor or f"{name}.weight"
+        matrix = linear_weight(self.stored(name_of_matrix, n, k), activations)
+        packed = self.pack(name_of_matrix, matrix)
+        return Linear(self.ops, packed, self.array(f"{name}.bias", n) if bias else None)
+
+    def pack(self, name: str, matrix: LinearWeight) -> PackedWeight:
+        """`matrix`, made of the tensor `name`, packed; the file's pages behind the tensor are let go."""
+        packed = self.ops.pack(matrix)
+        release(self.weights, self.prefix + name)
+        return packed
 
     def layer_norm(self, name: str, channels: int, eps: float) -> LayerNorm:
         """`name.weight` and `name.bias` `[channels]`."""

@@ -87,6 +87,10 @@ class QuantizedOnTheFly(Mapping[str, StoredTensor]):
         self._checkpoint.release(name)
         return quantized
 
+    def release(self, name: str) -> None:
+        """Let the pages of the source behind `name` go."""
+        self._checkpoint.release(name)
+
     def __contains__(self, name: object) -> bool:
         return name in self._plan  # the inherited one would quantize to find out
 

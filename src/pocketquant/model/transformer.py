@@ -7,7 +7,10 @@ biases. The language model sees everything before, the codec the last `context` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from pocketquant.model.layers import Layers, Linear
 from pocketquant.ops.interface import F32, Activations, KVCache, Ops
@@ -63,14 +66,28 @@ class TransformerLayer:
 
     def __call__(self, x: F32, cache: KVCache) -> F32:
         """T new positions `[T, dim]` to the same; `cache` grows by T."""
-        attended = self.ops.attention(
-            self.in_proj(self.norm1(x)),
+        return self._finish(x, self._attend(self.in_proj(self.norm1(x)), cache))
+
+    def step(self, x: F32, caches: Sequence[KVCache]) -> F32:
+        """One new position for each of N utterances: `[N, dim]` to the same; each cache grows by 1.
+
+        The weights are read once for all of them; only the attention looks at each past by itself.
+        """
+        qkv = self.in_proj(self.norm1(x))
+        attended = [self._attend(qkv[n : n + 1], cache) for n, cache in enumerate(caches)]
+        return self._finish(x, np.concatenate(attended))
+
+    def _attend(self, qkv: F32, cache: KVCache) -> F32:
+        return self.ops.attention(
+            qkv,
             cache,
             heads=self.sizes.heads,
             kv_heads=self.sizes.kv_heads,
             max_period=self.sizes.max_period,
             context=self.sizes.context,
         )
+
+    def _finish(self, x: F32, attended: F32) -> F32:
         x = self.out_proj(attended, gain=self.scale1, residual=x)
         hidden = self.linear1(self.norm2(x), activation="gelu")
         return self.linear2(hidden, gain=self.scale2, residual=x)
@@ -97,6 +114,12 @@ class Transformer:
         """T new positions `[T, dim]` to the same; the caches grow by T."""
         for layer, cache in zip(self.layers, caches, strict=True):
             x = layer(x, cache)
+        return x
+
+    def step(self, x: F32, utterances: Sequence[Caches]) -> F32:
+        """One new position for each of N utterances: `[N, dim]` to the same; all caches grow by 1."""
+        for layer, caches in zip(self.layers, zip(*utterances, strict=True), strict=True):
+            x = layer.step(x, caches)
         return x
 
 

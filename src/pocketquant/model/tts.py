@@ -11,24 +11,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketquant.audio import Samples, check_samples, end_on_pause, read_audio, resample
-from pocketquant.checkpoint import hub
-from pocketquant.checkpoint.voice import VoiceState, is_voice_file, read_voice, write_voice
+from pocketquant.audio import Samples, end_on_pause
+from pocketquant.checkpoint.voice import VoiceState, write_voice
 from pocketquant.config import catalog
 from pocketquant.config.schema import ModelConfig
-from pocketquant.errors import AudioError, ConfigError, TextError, VoiceError, near_misses
-from pocketquant.model.generate import Sampling, SpeechModel
+from pocketquant.errors import ConfigError, TextError, VoiceError
+from pocketquant.model.batch import Job, generate_batch
+from pocketquant.model.generate import SpeechModel
 from pocketquant.model.load import QuantizedOnTheFly, find_checkpoint
 from pocketquant.model.text import PreparedText, TextRules, prepare, split
 from pocketquant.model.tokenizer import Tokenizer, build_tokenizer
-from pocketquant.ops import get_ops
+from pocketquant.model.utterance import Sampling
+from pocketquant.model.voice_prompts import VoicePrompts
 from pocketquant.quantize.stored import StoredTensor
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,6 @@ MAX_TOKENS = 50
 OFFICIAL_RECIPE = "int8-lm"
 """What `quantize=True` means: attention and feed-forward of the language model in int8, as officially."""
 
-_PROMPT_SECONDS = 30.0
 EXTRA_FRAMES = 2
 """Frames that every chunk goes on after its end, besides those that `prepare` says (the official figure)."""
 
@@ -94,7 +94,7 @@ class TTSModel:
         self._check_sampling()
         self.tokenizer = tokenizer
         self.rules = TextRules.of(config)
-        self.speech = SpeechModel(config, weights, get_ops(threads=threads))
+        self.speech = SpeechModel(config, weights, threads=threads)
 
     def _check_sampling(self) -> None:
         if not self.temp >= 0:
@@ -141,9 +141,14 @@ class TTSModel:
             lsd_decode_steps: deprecated name of `sampler_decode_steps`.
             weights: a file that `pocketquant quantize` wrote (it needs nothing else), or any other checkpoint
                 of the model; then `config`, or `language`, says which model that is.
-            threads: CPU threads that one operation of the compiled core may use.
-            seed: let every call start from the same noise, so that the same text gives the same speech. None:
-                fresh noise each time.
+            threads: how many threads one generation uses; what it says is the same with any number.
+                None: 2, or 1 on a machine with one processor.
+                1: none is started; language model and decoder take turns in the caller's thread.
+                2: language model and decoder run side by side, and share the work on a voice and a prompt.
+                More: they help with voices, prompts and batches.
+            seed: let every call start from the same noise, so that the same text gives the same speech. The
+                noise of a chunk of the text depends on the seed and the chunk's number. None: fresh noise each
+                time.
 
         Raises:
             ConfigError: both `language` and `config`, an unknown language, a config that is none, sampling
@@ -219,76 +224,12 @@ class TTSModel:
             AudioError: a recording that cannot be read or shows no voice.
             DownloadError: a file that cannot be had.
         """
-        if isinstance(audio_conditioning, (str, Path)):
-            if is_voice_file(audio_conditioning):
-                return self._read_voice(audio_conditioning)
-            if isinstance(audio_conditioning, str) and self._is_predefined(audio_conditioning):
-                return self._read_voice(self._predefined(audio_conditioning))
-            self._require_source(audio_conditioning)
-            self._require_cloning()
-            samples = self._read_recording(audio_conditioning, truncate)
-        else:
-            self._require_cloning()
-            samples = self._take_samples(audio_conditioning, truncate)
-        encoded = self.speech.encode_voice(end_on_pause(samples, self.sample_rate))
+        prompts = VoicePrompts(self.config, self.language, self.origin, self.has_voice_cloning)
+        voice = prompts.read(audio_conditioning, truncate)
+        if isinstance(voice, VoiceState):
+            return voice
+        encoded = self.speech.encode_voice(end_on_pause(voice, self.sample_rate))
         return self.speech.condition_on_voice(encoded)
-
-    def _read_voice(self, source: str | Path) -> VoiceState:
-        voice = read_voice(hub.resolve(str(source)))
-        voice.check(self.config.flow_lm.transformer, str(source))
-        return voice
-
-    def _is_predefined(self, name: str) -> bool:
-        return name in catalog.voices() or name == catalog.DEMO_VOICE
-
-    def _predefined(self, name: str) -> str:
-        if self.language is None:
-            raise VoiceError(
-                f"the predefined voice {name!r} only fits the released weights of a language, and {self.origin} is "
-                "not known to be one; pass the voice as a recording, or say which model it is with language="
-            )
-        return catalog.get_predefined_voice(self.language, name)
-
-    def _require_cloning(self) -> None:
-        if self.has_voice_cloning:
-            return
-        if self.language == catalog.DEMO:
-            raise VoiceError(
-                f"the model in the box has one voice, {catalog.DEMO_VOICE!r}, and cannot clone others; "
-                "load an official model for that"
-            )
-        raise VoiceError(
-            f"{self.origin}: these weights have no voice cloning; take one of the predefined voices "
-            f"({', '.join(catalog.voices())}), or get the weights that can: accept the terms at "
-            "https://huggingface.co/kyutai/pocket-tts and log in with `hf auth login`"
-        )
-
-    def _require_source(self, source: str | Path) -> None:
-        """Take a misspelt name for what it is, not for a file that is missing."""
-        if (
-            isinstance(source, str)
-            and not Path(source).exists()
-            and not Path(source).suffix
-            and "/" not in source
-        ):
-            known = (catalog.DEMO_VOICE,) if self.language == catalog.DEMO else tuple(catalog.voices())
-            hint = near_misses(source, known) or f"; predefined are {', '.join(known)}"
-            raise VoiceError(f"{source}: neither a predefined voice nor a file{hint}")
-
-    def _read_recording(self, source: str | Path, truncate: bool) -> Samples:
-        samples, rate = read_audio(hub.resolve(str(source)), seconds=_PROMPT_SECONDS if truncate else None)
-        return resample(samples, rate, self.sample_rate)
-
-    def _take_samples(self, recording: NDArray[Any], truncate: bool) -> Samples:
-        samples = np.asarray(recording)
-        if samples.ndim not in (1, 2) or samples.dtype.kind != "f":
-            raise AudioError(
-                f"a recording is an array of floats, [samples] or [channels, samples], "
-                f"not {samples.dtype} {list(samples.shape)}"
-            )
-        mono = samples.astype(np.float32) if samples.ndim == 1 else samples.mean(axis=0, dtype=np.float32)
-        check_samples(mono, self.sample_rate, "the array")
-        return mono[: int(_PROMPT_SECONDS * self.sample_rate)] if truncate else mono
 
     # Speech
 
@@ -299,16 +240,74 @@ class TTSModel:
         max_tokens: int = MAX_TOKENS,
         frames_after_eos: int | None = None,
         copy_state: bool = True,
+        *,
+        batch: int = 1,
     ) -> Samples:
-        """Say a text; the arguments are those of `generate_audio_stream`.
+        """Say a text; the arguments are those of `generate_audio_stream`, and `batch`.
+
+        Args:
+            batch: how many chunks of the text are spoken at the same time. A long text is done sooner with 4
+                or 8, and takes more memory; it sounds the same. Without effect with `copy_state=False`, where
+                each chunk goes on from the one before.
 
         Returns:
             float32 `[samples]` at `sample_rate`: the chunks of the stream, one behind the other.
+
+        Raises:
+            ConfigError: `batch` is below 1; else as `generate_audio_stream`.
         """
-        stream = self.generate_audio_stream(
-            model_state, text_to_generate, max_tokens, frames_after_eos, copy_state
-        )
-        return np.concatenate([np.zeros(0, np.float32), *stream])
+        if batch == 1 or (batch > 1 and not copy_state):
+            stream = self.generate_audio_stream(
+                model_state, text_to_generate, max_tokens, frames_after_eos, copy_state
+            )
+            return np.concatenate([np.zeros(0, np.float32), *stream])
+        jobs = list(self._jobs(model_state, self._prepare(text_to_generate, max_tokens), frames_after_eos))
+        return np.concatenate(generate_batch(self.speech, jobs, batch))
+
+    def generate_audio_batch(
+        self,
+        model_states: VoiceState | Sequence[VoiceState],
+        texts_to_generate: Sequence[str],
+        max_tokens: int = MAX_TOKENS,
+        frames_after_eos: int | None = None,
+        *,
+        batch: int = 8,
+    ) -> list[Samples]:
+        """Say many texts; each sounds as `generate_audio` says it alone.
+
+        Args:
+            model_states: one voice for all texts, or a voice for each. They stay as they are.
+            texts_to_generate: the texts, of any length; their chunks are spoken together.
+            max_tokens: longest piece that is spoken in one go, in tokens.
+            frames_after_eos: as in `generate_audio_stream`.
+            batch: how many chunks are spoken at the same time.
+
+        Returns:
+            float32 `[samples]` at `sample_rate` for each text.
+
+        Raises:
+            TextError: nothing to be spoken in one of the texts, before anything is said.
+            VoiceError: a voice was made for other weights, or there are not as many voices as texts.
+            ConfigError: `batch` is below 1.
+        """
+        states = model_states
+        if isinstance(states, VoiceState):
+            states = [states] * len(texts_to_generate)
+        if len(states) != len(texts_to_generate):
+            raise VoiceError(
+                f"{len(states)} voices for {len(texts_to_generate)} texts: give one voice, or one for each text"
+            )
+        jobs: list[Job] = []
+        parts: list[slice] = []
+        for number, (state, text) in enumerate(zip(states, texts_to_generate, strict=True)):
+            begin = len(jobs)
+            try:
+                jobs += self._jobs(state, self._prepare(text, max_tokens), frames_after_eos)
+            except TextError as error:
+                raise TextError(f"text {number} (counted from 0): {error}") from None
+            parts.append(slice(begin, len(jobs)))
+        sounds = generate_batch(self.speech, jobs, batch)
+        return [np.concatenate(sounds[part]) for part in parts]
 
     def generate_audio_stream(
         self,
@@ -342,11 +341,16 @@ class TTSModel:
             VoiceError: the voice was made for other weights.
         """
         model_state.check(self.config.flow_lm.transformer)
-        chunks = split(text_to_generate, self.tokenizer, max_tokens, self.rules)
+        chunks = self._prepare(text_to_generate, max_tokens)
+        return self._stream(model_state, chunks, frames_after_eos, copy_state, stop or threading.Event())
+
+    def _prepare(self, text: str, max_tokens: int) -> list[PreparedText]:
+        """The chunks of a text, as the model wants to read them."""
+        chunks = split(text, self.tokenizer, max_tokens, self.rules)
         prepared = [prepare(chunk, self.rules) for chunk in chunks if chunk.strip()]
         if not prepared:
             raise TextError("the text is empty: the tokenizer knows none of its characters")
-        return self._stream(model_state, prepared, frames_after_eos, copy_state, stop or threading.Event())
+        return prepared
 
     def _stream(
         self,
@@ -357,15 +361,21 @@ class TTSModel:
         stop: threading.Event,
     ) -> Iterator[Samples]:
         """The chunks of a text, one utterance after the other."""
-        rng = np.random.default_rng(self.seed)  # a call's own, so that calls beside it change nothing
-        for chunk in chunks:
+        for job in self._jobs(state, chunks, frames_after_eos):
             if stop.is_set():
                 return
-            tokens = np.array(self.tokenizer.encode(chunk.text), np.int64)
-            sampling = self._sampling(chunk, frames_after_eos)
             yield from self.speech.generate(
-                state, tokens, sampling, rng=rng, stop=stop, copy_state=copy_state
+                job.state, job.tokens, job.sampling, rng=job.rng, stop=stop, copy_state=copy_state
             )
+
+    def _jobs(
+        self, state: VoiceState, chunks: list[PreparedText], frames_after_eos: int | None
+    ) -> Iterator[Job]:
+        """The utterances of a text. Each has noise of its own, so it matters not which of them run together."""
+        seeds = np.random.SeedSequence(self.seed).spawn(len(chunks))
+        for chunk, seed in zip(chunks, seeds, strict=True):
+            tokens = np.array(self.tokenizer.encode(chunk.text), np.int64)
+            yield Job(state, tokens, self._sampling(chunk, frames_after_eos), np.random.default_rng(seed))
 
     def _sampling(self, chunk: PreparedText, frames_after_eos: int | None) -> Sampling:
         if frames_after_eos is None:

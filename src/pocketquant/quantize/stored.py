@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,6 +12,13 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.float32]
+
+
+def release(weights: Mapping[str, StoredTensor], name: str) -> None:
+    """Let the memory behind a tensor go, where `weights` are mapped from a file; it is read again when used."""
+    let_go = getattr(weights, "release", None)
+    if let_go is not None:
+        let_go(name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
