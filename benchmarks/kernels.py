@@ -32,6 +32,14 @@ MIMI_FRAME = (
 )
 """Products [n, k, rows] of one 80 ms frame of the Mimi decoder: transformer, then SEANet."""
 
+ATTENTION = (
+    ("prompt of 126", 126, 0, 16, None),
+    ("30 after 126", 30, 126, 16, None),
+    ("1 after 200", 1, 200, 16, None),
+    ("Mimi, 16 of 250", 16, 234, 8, 250),
+)
+"""Attention of one layer: title, rows, positions before them, heads of 64, context."""
+
 FORMATS = ("f32", "f16", "int8", "int8 x int16", "int4-g32", "int4-g32 x int16")
 
 
@@ -96,8 +104,26 @@ def random_product(
     return Product(ops.pack(random_weight(form, n, k, rng)), x)
 
 
+def attention(ops: NativeOps, seconds: float) -> None:
+    """Each case of ATTENTION over a float16 and over a float32 cache, the cache filled anew for each run."""
+    rng = np.random.default_rng(0)
+    for title, rows, before, heads, context in ATTENTION:
+        qkv = rng.standard_normal((rows, 3 * heads * 64), np.float32)
+        past = rng.standard_normal((2, before, heads, 64), np.float32)
+        for exact in (False, True):
+            best, end = float("inf"), time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                cache = ops.new_cache(before + rows, heads, 64, window=context, exact=exact)
+                cache.load(past)
+                start = time.thread_time()
+                ops.attention(qkv, cache, heads=heads, kv_heads=heads, max_period=1e4, context=context)
+                best = min(best, time.thread_time() - start)
+            print(f"{ops.isa:12} attention, {title:18} {'f32' if exact else 'f16':9} {best * 1e3:8.3f} ms")
+
+
 def measure(ops: NativeOps, formats: list[str], seconds: float) -> None:
     """All rows of one instruction set."""
+    attention(ops, seconds)
     rng = np.random.default_rng(0)
     for form in formats:
         layers = [random_product(ops, form, (n, k, 1), rng) for _ in range(6) for n, k in LM_LAYER]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from pocketquant import ops as ops_module
 from pocketquant.errors import PocketQuantError
-from pocketquant.ops import ENVIRONMENT, get_ops
+from pocketquant.ops import ENVIRONMENT, get_ops, isa
 from pocketquant.ops.interface import F32, LinearWeight, int16_levels
 from pocketquant.ops.reference import ReferenceOps, quantize_rows, rope, unpack_int4
 
@@ -259,9 +260,40 @@ def test_weights_that_contradict_themselves_are_refused(broken: dict[str, Any]) 
         LinearWeight(2, 4, **broken)
 
 
-def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pocketquant.ops.native", None)  # as if it were not installed
+@pytest.fixture
+def no_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the compiled core were not installed, and nothing had been said about it."""
+    monkeypatch.setitem(sys.modules, "pocketquant.ops.native", None)
     monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.delenv(isa.ENVIRONMENT, raising=False)
+    ops_module._warn_once.cache_clear()
+
+
+@pytest.mark.usefixtures("no_core")
+def test_a_missing_core_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    assert [get_ops().name for _ in range(3)] == ["reference"] * 3
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "speech will be slow" in record.getMessage()
+    assert "install a wheel" in record.getMessage()
+
+
+@pytest.mark.usefixtures("no_core")
+def test_a_reference_asked_for_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert get_ops("reference").name == "reference"
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("no_core")
+def test_a_forced_instruction_set_needs_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(isa.ENVIRONMENT, "avx2")
+    with pytest.raises(PocketQuantError, match=r"POCKETQUANT_ISA=avx2 needs it; install"):
+        get_ops()
+    assert get_ops("reference").name == "reference"
+
+
+@pytest.mark.usefixtures("no_core")
+def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_ops().name == "reference"
     with pytest.raises(PocketQuantError, match="compiled core is not available"):
         get_ops("native")

@@ -104,10 +104,16 @@ class Transformer:
         ]
 
     def new_caches(self, capacity: int) -> Caches:
-        """Empty caches with room for `capacity` positions; they forget what lies behind the context."""
+        """Empty caches with room for `capacity` positions; they forget what lies behind the context.
+
+        They are exact where the layer's matrices are floats.
+        """
         s = self.sizes
         return [
-            self.ops.new_cache(capacity, s.kv_heads, s.head_dim, window=s.context) for _ in range(s.layers)
+            self.ops.new_cache(
+                capacity, s.kv_heads, s.head_dim, window=s.context, exact=layer.in_proj.weight.exact
+            )
+            for layer in self.layers
         ]
 
     def __call__(self, x: F32, caches: Caches) -> F32:

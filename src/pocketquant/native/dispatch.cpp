@@ -18,6 +18,7 @@ namespace avx_vnni { extern const Kernels kernels; }
 namespace avx512_vnni { extern const Kernels kernels; }
 namespace neon { extern const Kernels kernels; }
 namespace neon_dot { extern const Kernels kernels; }
+namespace neon_i8mm { extern const Kernels kernels; }
 
 namespace {
 
@@ -64,21 +65,25 @@ std::vector<const Kernels*> detect() {
 
 #elif defined(__aarch64__)
 
-bool has_dot() {
 #if defined(__linux__)
-    constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP
-    return getauxval(AT_HWCAP) & kAsimdDp;
+bool has_dot() { return getauxval(AT_HWCAP) & 1ul << 20; }    // HWCAP_ASIMDDP
+bool has_i8mm() { return getauxval(AT_HWCAP2) & 1ul << 13; }  // HWCAP2_I8MM
 #elif defined(__APPLE__)
+bool feature(const char* name) {
     int value = 0;
     std::size_t size = sizeof value;
-    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &value, &size, nullptr, 0) == 0 && value != 0;
-#else
-    return false;
-#endif
+    return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
 }
+bool has_dot() { return feature("hw.optional.arm.FEAT_DotProd"); }
+bool has_i8mm() { return feature("hw.optional.arm.FEAT_I8MM"); }
+#else
+bool has_dot() { return false; }
+bool has_i8mm() { return false; }
+#endif
 
 std::vector<const Kernels*> detect() {  // NEON is part of the architecture's baseline
     std::vector<const Kernels*> found;
+    if (has_i8mm()) found.push_back(&neon_i8mm::kernels);
     if (has_dot()) found.push_back(&neon_dot::kernels);
     found.push_back(&neon::kernels);
     found.push_back(&scalar::kernels);

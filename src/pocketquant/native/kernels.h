@@ -27,14 +27,15 @@ struct LinearCall {
     int panel_begin, panel_end;
 };
 
-// Rows of attention for the key/value heads [head_begin, head_end). Keys and values are float16
-// [kv_heads, capacity, padded], padded >= dim with zeros behind dim.
+// Rows of attention for the key/value heads [head_begin, head_end). Keys and values are float32 (exact) or
+// float16 [kv_heads, capacity, padded], padded >= dim with zeros behind dim.
 struct AttentionCall {
     const float* qkv;  // rows of (heads + 2 * kv_heads) * dim floats
     std::ptrdiff_t qkv_stride;
     int rows, heads, kv_heads, dim, padded;
-    half* keys;
-    half* values;
+    void* keys;
+    void* values;
+    bool exact;
     std::size_t capacity;   // positions a head has room for
     int stored;             // positions in the cache before this call
     int context;            // how many positions a row sees, itself included; 0: all

@@ -7,15 +7,16 @@
 
 namespace pq {
 
-KvCache::KvCache(int capacity, int kv_heads, int head_dim, int window)
+KvCache::KvCache(int capacity, int kv_heads, int head_dim, int window, bool exact)
     : kv_heads_(kv_heads),
       head_dim_(head_dim),
       padded_(static_cast<int>(round_up(std::max(head_dim, 1), kPanel))),
       window_(window),
-      room_(std::max(1, window > 0 ? std::min(capacity, 2 * window) : capacity)) {
+      room_(std::max(1, window > 0 ? std::min(capacity, 2 * window) : capacity)),
+      exact_(exact) {
     if (kv_heads < 1 || head_dim < 2 || head_dim % 2 || window < 0)
         throw std::invalid_argument("a KV cache needs at least one head, an even head_dim and a window of at least 1");
-    data_.reset(2 * row(kv_heads_, 0) * sizeof(half));
+    data_.reset(std::size_t(2) * kv_heads_ * room_ * row_bytes());
 }
 
 void KvCache::reserve(int rows) {
@@ -23,12 +24,11 @@ void KvCache::reserve(int rows) {
     if (held + rows <= room_) return;
     const int keep = window_ > 0 ? std::min(held, window_ - 1) : held;
     const int room = keep + rows > room_ ? 2 * (keep + rows) : room_;
-    const std::size_t run = static_cast<std::size_t>(keep) * padded_ * sizeof(half);
+    const std::size_t head = room * row_bytes();
     Buffer larger;
-    if (room != room_) larger.reset(std::size_t(2) * kv_heads_ * room * padded_ * sizeof(half));
-    half* to = room != room_ ? larger.as<half>() : data_.as<half>();
-    for (int h = 0; h < 2 * kv_heads_; ++h)
-        std::memmove(to + static_cast<std::size_t>(h) * room * padded_, data_.as<half>() + row(h, held - keep), run);
+    if (room != room_) larger.reset(2 * kv_heads_ * head);
+    char* to = room != room_ ? larger.as<char>() : data_.as<char>();
+    for (int h = 0; h < 2 * kv_heads_; ++h) std::memmove(to + h * head, at(h, held - keep), keep * row_bytes());
     if (room != room_) data_ = std::move(larger);
     room_ = room;
     start_ = length_ - keep;
@@ -40,9 +40,12 @@ void KvCache::append(const Kernels& kernels, const float* keys, const float* val
         const float* in = side ? values : keys;
         for (int t = 0; t < rows; ++t) {
             for (int h = 0; h < kv_heads_; ++h, in += head_dim_) {
-                half* out = data_.as<half>() + row(side * kv_heads_ + h, stored() + t);
-                std::memset(out, 0, padded_ * sizeof(half));
-                kernels.to_half(in, out, head_dim_);
+                char* out = at(side * kv_heads_ + h, stored() + t);
+                std::memset(out, 0, row_bytes());
+                if (exact_)
+                    std::memcpy(out, in, head_dim_ * sizeof(float));
+                else
+                    kernels.to_half(in, reinterpret_cast<half*>(out), head_dim_);
             }
         }
     }
@@ -50,10 +53,17 @@ void KvCache::append(const Kernels& kernels, const float* keys, const float* val
 }
 
 void KvCache::copy_to(const Kernels& kernels, float* out) const {
-    for (int side = 0; side < 2; ++side)
-        for (int t = 0; t < stored(); ++t)
-            for (int h = 0; h < kv_heads_; ++h, out += head_dim_)
-                kernels.to_float(data_.as<half>() + row(side * kv_heads_ + h, t), out, head_dim_);
+    for (int side = 0; side < 2; ++side) {
+        for (int t = 0; t < stored(); ++t) {
+            for (int h = 0; h < kv_heads_; ++h, out += head_dim_) {
+                const char* in = at(side * kv_heads_ + h, t);
+                if (exact_)
+                    std::memcpy(out, in, head_dim_ * sizeof(float));
+                else
+                    kernels.to_float(reinterpret_cast<const half*>(in), out, head_dim_);
+            }
+        }
+    }
 }
 
 const float* KvCache::rotation(int rows, double max_period) {

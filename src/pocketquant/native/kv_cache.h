@@ -1,4 +1,5 @@
-// Keys (rotated) and values of the past: one layer of one utterance, float16 [kv_heads, room, padded].
+// Keys (rotated) and values of the past: one layer of one utterance, [kv_heads, room, padded]
+// each, float16 or (exact) float32.
 #pragma once
 
 #include <vector>
@@ -10,7 +11,7 @@ namespace pq {
 class KvCache {
    public:
     // `window` 0: keeps everything and grows; else it may forget all but the last window - 1 positions.
-    KvCache(int capacity, int kv_heads, int head_dim, int window);
+    KvCache(int capacity, int kv_heads, int head_dim, int window, bool exact);
 
     // Makes room for `rows` more positions: slides the window or grows.
     void reserve(int rows);
@@ -32,16 +33,20 @@ class KvCache {
     int head_dim() const { return head_dim_; }
     int padded() const { return padded_; }
     int room() const { return room_; }
-    half* keys() const { return data_.as<half>(); }
-    half* values() const { return data_.as<half>() + row(kv_heads_, 0); }
+    bool exact() const { return exact_; }
+    void* keys() const { return at(0, 0); }
+    void* values() const { return at(kv_heads_, 0); }
     std::size_t bytes() const { return data_.bytes(); }
 
    private:
-    std::size_t row(int head, int position) const {
-        return (static_cast<std::size_t>(head) * room_ + position) * padded_;
+    std::size_t row_bytes() const { return padded_ * (exact_ ? sizeof(float) : sizeof(half)); }
+    // Heads 0 ... are the keys', kv_heads ... the values'.
+    char* at(int head, int position) const {
+        return data_.as<char>() + (static_cast<std::size_t>(head) * room_ + position) * row_bytes();
     }
 
     int kv_heads_, head_dim_, padded_, window_, room_;
+    bool exact_;
     int length_ = 0;
     int start_ = 0;  // position of the first row held
     Buffer data_;

@@ -192,14 +192,17 @@ NB_MODULE(_core, m) {
     nb::class_<PackedWeights>(m, "Weights")
         .def_prop_ro("n", [](const PackedWeights& w) { return w.weights.n; })
         .def_prop_ro("k", [](const PackedWeights& w) { return w.weights.k; })
+        .def_prop_ro("exact", [](const PackedWeights& w) { return w.weights.format <= Format::f16; })
         .def_prop_ro("nbytes", [](const PackedWeights& w) { return w.weights.bytes(); });
 
     nb::class_<KvCache>(m, "Cache")
-        .def(nb::init<int, int, int, int>(), "capacity"_a, "kv_heads"_a, "head_dim"_a, "window"_a)
+        .def(nb::init<int, int, int, int, bool>(), "capacity"_a, "kv_heads"_a, "head_dim"_a, "window"_a,
+             "exact"_a = false)
         .def_prop_ro("length", &KvCache::length)
         .def_prop_ro("stored", &KvCache::stored)
         .def_prop_ro("kv_heads", &KvCache::kv_heads)
         .def_prop_ro("head_dim", &KvCache::head_dim)
+        .def_prop_ro("exact", &KvCache::exact)
         .def_prop_ro("nbytes", &KvCache::bytes)
         .def("clear", &KvCache::clear);
 

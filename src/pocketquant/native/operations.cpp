@@ -54,6 +54,7 @@ void attention(const Kernels& kernels, const AttentionShape& shape, const float*
     call.padded = cache.padded();
     call.keys = cache.keys();
     call.values = cache.values();
+    call.exact = cache.exact();
     call.capacity = cache.room();
     call.stored = cache.stored();
     call.context = shape.context;

@@ -19,29 +19,33 @@ void pack_dense(Weights& w, const T* values) {
     }
 }
 
-// Four int8 values (little-endian: the first in the lowest byte) of one column into its block of 64.
-void put_int8(Order order, std::int8_t* block, int column, std::uint32_t four) {
-    if (order == Order::quads) {
-        std::memcpy(block + column * 4, &four, 4);
-    } else {
+// Four int8 values (little-endian: the first in the lowest byte) of one column, k and the next three, into its panel.
+void put_int8(Order order, std::int8_t* panel, int k, int column, std::uint32_t four) {
+    const int inside = k % block_of(order);
+    std::int8_t* block = panel + std::size_t(k - inside) * kPanel;
+    if (order == Order::pairs) {
         const std::uint16_t first = static_cast<std::uint16_t>(four), second = static_cast<std::uint16_t>(four >> 16);
         std::memcpy(block + column * 2, &first, 2);
         std::memcpy(block + 32 + column * 2, &second, 2);
+    } else {
+        std::memcpy(block + column * block_of(order) + inside, &four, 4);
     }
 }
 
-// Four nibbles (the first lowest) of one column into its block of 32 bytes, which was zero before.
-void put_int4(Order order, std::uint8_t* block, int column, std::uint32_t four) {
-    if (order == Order::quads) {
+// Four nibbles (the first lowest) of one column into its group, which was zero before.
+void put_int4(Order order, std::uint8_t* group, int k, int column, std::uint32_t four) {
+    const int inside = k % block_of(order);
+    std::uint8_t* block = group + std::size_t(k - inside) * (kPanel / 2);
+    if (order == Order::pairs) {
+        block[column * 2] = static_cast<std::uint8_t>((four & 15u) | (four >> 4 & 0xf0u));
+        block[column * 2 + 1] = static_cast<std::uint8_t>((four >> 4 & 15u) | (four >> 8 & 0xf0u));
+    } else {
         std::uint32_t bytes = (four | four << 8) & 0x00ff00ffu, old;
         bytes = (bytes | bytes << 4) & 0x0f0f0f0fu;
-        std::uint8_t* to = block + column % 8 * 4;
+        std::uint8_t* to = block + column % 8 * block_of(order) + inside;
         std::memcpy(&old, to, 4);
         bytes = old | bytes << (column < 8 ? 0 : 4);
         std::memcpy(to, &bytes, 4);
-    } else {
-        block[column * 2] = static_cast<std::uint8_t>((four & 15u) | (four >> 4 & 0xf0u));
-        block[column * 2 + 1] = static_cast<std::uint8_t>((four >> 4 & 15u) | (four >> 8 & 0xf0u));
     }
 }
 
@@ -59,12 +63,12 @@ void pack_int8(Weights& w, const std::int8_t* values, const float* scale) {
                 std::int8_t four[4] = {0, 0, 0, 0};
                 if (real && k + 4 <= w.k) {
                     std::memcpy(four, in + k, 4);
-                } else if (real) {
+                } else if (real && k < w.k) {
                     std::memcpy(four, in + k, w.k - k);
                 }
                 std::uint32_t word;
                 std::memcpy(&word, four, 4);
-                put_int8(w.order, panel + std::size_t(k) * kPanel, c, word);
+                put_int8(w.order, panel, k, c, word);
                 sum += four[0] + four[1] + four[2] + four[3];
             }
             scales[row] = real ? scale[row] : 0.0f;
@@ -99,7 +103,7 @@ void pack_int4(Weights& w, const std::uint32_t* words, const half* scale) {
                 for (int k = 0; k < w.group_padded; k += 4) {
                     const std::uint32_t four =
                         real ? four_nibbles(words + row * words_per_row, g * w.group + k, w.group - k) : 0x8888u;
-                    put_int4(w.order, group + kScaleBytes + k * (kPanel / 2), c, four);
+                    put_int4(w.order, group + kScaleBytes, k, c, four);
                 }
             }
         }
@@ -121,7 +125,7 @@ Weights pack(Format format, Activations activations, Order order, int n, int k, 
     w.k = k;
     w.group = group;
     w.groups = k / group;
-    w.group_padded = static_cast<int>(round_up(group, 4));
+    w.group_padded = static_cast<int>(round_up(group, block_of(order)));
     w.k_padded = w.groups * w.group_padded;
     w.panels = (n + kPanel - 1) / kPanel;
     switch (format) {

@@ -5,10 +5,9 @@
 // through memory. One row (GEMV) and many rows (GEMM) read the same panels.
 //
 //   f32, f16   for each k: 16 columns
-//   int8       k in blocks of 4: 64 values, in the order that `Order` names
-//   int4       k in groups, each: 16 float16 scales, then blocks of 4 k: 32 bytes whose low nibbles are
-//              the first 32 values of the int8 block and whose high nibbles are the last 32; stored
-//              as value + 8
+//   int8       k in blocks of 4 (of 8 in octets), in the order that `Order` names
+//   int4       k in groups, each: 16 float16 scales, then the same blocks in half the bytes: low nibbles are
+//              the first half of the int8 block and high nibbles the second; stored as value + 8
 #pragma once
 
 #include <cstddef>
@@ -24,11 +23,14 @@ inline constexpr int kPanel = 16;
 enum class Format { f32, f16, int8, int4 };
 enum class Activations { exact, int8, int16 };  // exact: float32 rows
 
-// How the 64 values of a block of 4 k x 16 columns follow each other.
+// How the values of a block of 4 k (8 k) x 16 columns follow each other.
 enum class Order {
-    pairs,  // [2 pairs of k][16 columns][2]: 16-bit multiply-add instructions
-    quads,  // [16 columns][4 k]: 8-bit dot product instructions
+    pairs,   // [2 pairs of k][16 columns][2]: 16-bit multiply-add instructions
+    quads,   // [16 columns][4 k]: 8-bit dot product instructions
+    octets,  // [16 columns][8 k]: 8-bit matrix products of 2 rows and 2 columns
 };
+
+inline constexpr int block_of(Order order) { return order == Order::octets ? 8 : 4; }  // k in a block
 
 struct Weights {
     Format format = Format::f32;
@@ -38,7 +40,7 @@ struct Weights {
     int k = 0;
     int group = 0;         // int4: values per scale; k else
     int groups = 1;        // int4: scales per output
-    int group_padded = 0;  // group rounded up to whole blocks of 4
+    int group_padded = 0;  // group rounded up to whole blocks
     int k_padded = 0;      // groups * group_padded
     int panels = 0;
     std::size_t panel_bytes = 0;

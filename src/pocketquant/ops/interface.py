@@ -5,7 +5,7 @@ float32 and channels-last, `[time, channels]`, one utterance at a time (no batch
 
 `pocketquant.ops.reference` (NumPy) is the specification. `pocketquant.ops.native` is the compiled twin: its
 integer products are equal to the reference's up to the last float32 rounding, its float products and its
-attention (float16 KV cache) up to the usual rounding.
+attention up to the usual rounding, and up to that of float16 where a KV cache need not be exact.
 
 An `Ops` object may be used from several threads at once; it keeps no state between calls. A `KVCache`
 belongs to one utterance and to one thread at a time.
@@ -78,6 +78,11 @@ class LinearWeight:
             raise ValueError(f"a {kind} weight needs {np.dtype(dtype)} scales of shape {scales}")
 
     @property
+    def exact(self) -> bool:
+        """Whether the values are floats, not quantized."""
+        return self.scale is None
+
+    @property
     def nbytes(self) -> int:
         """Bytes of values and scales."""
         return self.values.nbytes + (0 if self.scale is None else self.scale.nbytes)
@@ -95,6 +100,11 @@ class PackedWeight(Protocol):
     @property
     def k(self) -> int:
         """Input channels."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether its values are floats, not quantized."""
         ...
 
     @property
@@ -202,8 +212,25 @@ class Ops(Protocol):
         """
         ...
 
-    def new_cache(self, capacity: int, kv_heads: int, head_dim: int, *, window: int | None = None) -> KVCache:
-        """An empty cache with room for `capacity` positions before it has to grow."""
+    def new_cache(
+        self,
+        capacity: int,
+        kv_heads: int,
+        head_dim: int,
+        *,
+        window: int | None = None,
+        exact: bool = False,
+    ) -> KVCache:
+        """An empty cache with room for `capacity` positions before it has to grow.
+
+        Args:
+            capacity: positions.
+            kv_heads: key/value heads.
+            head_dim: width of a head.
+            window: how many positions back a query may ask for; None for everything.
+            exact: keep keys and values as float32, for a model that computes in floats. Otherwise an
+                implementation may round them to float16, whose error is far below that of quantized weights.
+        """
         ...
 
     def layer_norm(self, x: F32, weight: F32 | None, bias: F32 | None, eps: float) -> F32:

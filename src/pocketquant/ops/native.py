@@ -1,4 +1,4 @@
-"""The operations on the compiled core: the twin of `pocketquant.ops.reference`, float16 KV cache.
+"""The operations on the compiled core: the twin of `pocketquant.ops.reference`.
 
 Importing this module raises ImportError where the core is not installed.
 """
@@ -100,10 +100,16 @@ class NativeOps:
         return y
 
     def new_cache(
-        self, capacity: int, kv_heads: int, head_dim: int, *, window: int | None = None
+        self,
+        capacity: int,
+        kv_heads: int,
+        head_dim: int,
+        *,
+        window: int | None = None,
+        exact: bool = False,
     ) -> NativeCache:
         """See `Ops.new_cache`."""
-        return NativeCache(self._kernels, _core.Cache(capacity, kv_heads, head_dim, window or 0))
+        return NativeCache(self._kernels, _core.Cache(capacity, kv_heads, head_dim, window or 0, exact))
 
     def layer_norm(self, x: F32, weight: F32 | None, bias: F32 | None, eps: float) -> F32:
         """See `Ops.layer_norm`."""
@@ -136,7 +142,7 @@ class NativeOps:
 
 
 class NativeCache:
-    """`KVCache` over float16 memory of the core. What it gives back is rounded to float16."""
+    """`KVCache` over memory of the core. Unless it is exact, what it gives back is rounded to float16."""
 
     def __init__(self, kernels: _core.Kernels, past: _core.Cache) -> None:
         self._kernels = kernels

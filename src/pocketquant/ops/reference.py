@@ -112,9 +112,15 @@ class ReferenceOps:
         return out.reshape(t, heads * d)
 
     def new_cache(
-        self, capacity: int, kv_heads: int, head_dim: int, *, window: int | None = None
+        self,
+        capacity: int,
+        kv_heads: int,
+        head_dim: int,
+        *,
+        window: int | None = None,
+        exact: bool = False,
     ) -> ReferenceCache:
-        """See `Ops.new_cache`."""
+        """See `Ops.new_cache`. Every cache is float32 here, `exact` or not."""
         return ReferenceCache(capacity, kv_heads, head_dim, window)
 
     def layer_norm(self, x: F32, weight: F32 | None, bias: F32 | None, eps: float) -> F32:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The standalone kernel test for 64-bit ARM under emulation: once with, once without dot product instructions.
+# The standalone kernel test for 64-bit ARM under emulation: once with, once without dot and matrix product
+# instructions.
 # Debian: apt-get install g++-aarch64-linux-gnu qemu-user
 set -eu
 root=$(CDPATH= cd -- "$(dirname -- "$0")/../../.." && pwd)

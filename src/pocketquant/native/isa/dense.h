@@ -8,9 +8,6 @@ struct FloatRows {
     std::ptrdiff_t stride;
 };
 
-PQ_INLINE F load_weight(const float* p) { return load(p); }
-PQ_INLINE F load_weight(const half* p) { return load_half(p); }
-
 // R rows x 16 columns. Every output is one chain over k = 0, 1, 2, ...: the same for every R.
 template <int R, class T>
 __attribute__((noinline)) void dense_tile(const T* w, int k, const FloatRows& rows, int row, float* out) {
@@ -26,7 +23,7 @@ __attribute__((noinline)) void dense_tile(const T* w, int k, const FloatRows& ro
         prefetch(reinterpret_cast<const char*>(w) + kAhead);
         F weight[NV];
         PQ_UNROLL
-        for (int v = 0; v < NV; ++v) weight[v] = load_weight(w + v * W);
+        for (int v = 0; v < NV; ++v) weight[v] = load_stored(w + v * W);
         PQ_UNROLL
         for (int r = 0; r < R; ++r) {
             const F value = set1(x[r][i]);

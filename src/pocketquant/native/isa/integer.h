@@ -59,6 +59,65 @@ PQ_INLINE void int4_tile(const std::uint8_t* w, const Rows<T>& rows, int row, in
 }
 
 template <int R>
+__attribute__((noinline)) void int4_pair_tile(const std::uint8_t* w, const Rows<std::int16_t>& rows, int row, int blocks,
+                                              float* out) {
+    const std::ptrdiff_t stride = rows.stride;
+    int4_tile<R>(w, rows, row, blocks, out, [=](Acc(&acc)[R], const std::uint8_t* in, const std::int16_t* x) {
+        PQ_UNROLL
+        for (int r = 0; r < R; ++r) acc[r] = acc_zero();
+        for (int b = 0; b < blocks; ++b, in += 32, x += 4) {
+            prefetch(in + kAhead);
+            Pair first, second;
+            pair_nibbles(in, first, second);
+            PQ_UNROLL
+            for (int r = 0; r < R; ++r) {
+                pair_dot(acc[r], first, x + r * stride);
+                pair_dot(acc[r], second, x + r * stride + 2);
+            }
+        }
+    });
+}
+
+#ifdef PQ_OCTETS
+
+// Sums of R rows over `count` blocks of 8 k, `block_bytes` apart: two rows and two columns an instruction. An odd
+// last row is its own partner.
+template <int R, class Load>
+PQ_INLINE void octet_sums(Acc (&acc)[R], const std::uint8_t* w, int block_bytes, const std::int8_t* x,
+                          std::ptrdiff_t stride, int count, Load load_octets) {
+    RowPair sums[(R + 1) / 2];
+    PQ_UNROLL
+    for (int r = 0; r < R; r += 2) sums[r / 2] = row_pair_zero();
+    for (int b = 0; b < count; ++b, w += block_bytes, x += 8) {
+        for (int line = 0; line < block_bytes; line += 64) prefetch(w + kAhead + line);
+        const Octets octets = load_octets(w);
+        PQ_UNROLL
+        for (int r = 0; r < R; r += 2) octet_dot(sums[r / 2], octets, x + r * stride, x + (r + 1 < R ? r + 1 : r) * stride);
+    }
+    PQ_UNROLL
+    for (int r = 0; r < R; ++r) acc[r] = row_of(sums[r / 2], r % 2);
+}
+
+template <int R>
+__attribute__((noinline)) void int8_octet_tile(const std::uint8_t* w, const float* scale, const Rows<std::int8_t>& rows,
+                                               int row, float* out) {
+    Acc acc[R];
+    octet_sums<R>(acc, w, 128, rows.q + row * rows.stride, rows.stride, static_cast<int>(rows.stride / 8), octets_load);
+    store_int8<R>(acc, scale, rows.step + row, out);
+}
+
+template <int R>
+__attribute__((noinline)) void int4_byte_tile(const std::uint8_t* w, const Rows<std::int8_t>& rows, int row, int blocks,
+                                               float* out) {
+    const std::ptrdiff_t stride = rows.stride;
+    int4_tile<R>(w, rows, row, blocks, out, [=](Acc(&acc)[R], const std::uint8_t* in, const std::int8_t* x) {
+        octet_sums<R>(acc, in, 64, x, stride, blocks / 2, octets_of_nibbles);
+    });
+}
+
+#else
+
+template <int R>
 __attribute__((noinline)) void int4_byte_tile(const std::uint8_t* w, const Rows<std::int8_t>& rows, int row, int blocks,
                                               float* out) {
     const std::ptrdiff_t stride = rows.stride;
@@ -82,25 +141,7 @@ __attribute__((noinline)) void int4_byte_tile(const std::uint8_t* w, const Rows<
     });
 }
 
-template <int R>
-__attribute__((noinline)) void int4_pair_tile(const std::uint8_t* w, const Rows<std::int16_t>& rows, int row, int blocks,
-                                              float* out) {
-    const std::ptrdiff_t stride = rows.stride;
-    int4_tile<R>(w, rows, row, blocks, out, [=](Acc(&acc)[R], const std::uint8_t* in, const std::int16_t* x) {
-        PQ_UNROLL
-        for (int r = 0; r < R; ++r) acc[r] = acc_zero();
-        for (int b = 0; b < blocks; ++b, in += 32, x += 4) {
-            prefetch(in + kAhead);
-            Pair first, second;
-            pair_nibbles(in, first, second);
-            PQ_UNROLL
-            for (int r = 0; r < R; ++r) {
-                pair_dot(acc[r], first, x + r * stride);
-                pair_dot(acc[r], second, x + r * stride + 2);
-            }
-        }
-    });
-}
+#endif
 
 struct IntegerPanel {
     static const void* panel(const Weights& w, int p, int) { return w.panel(p); }
@@ -134,6 +175,17 @@ struct Int4Bytes : IntegerPanel {
         int4_byte_tile<R>(static_cast<const std::uint8_t*>(panel), rows, row, w.group_padded / 4, out);
     }
 };
+
+#ifdef PQ_OCTETS
+
+struct Int8Octets : Int4Bytes {
+    template <int R>
+    static void tile(const Weights& w, const void* panel, int p, const Operand& rows, int row, float* out) {
+        int8_octet_tile<R>(static_cast<const std::uint8_t*>(panel), w.scale.as<float>() + p * kPanel, rows, row, out);
+    }
+};
+
+#endif
 
 #ifdef PQ_QUADS
 

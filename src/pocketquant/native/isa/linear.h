@@ -87,6 +87,9 @@ inline void linear(const LinearCall& c) {
 #ifdef PQ_QUADS
     if (w.order == Order::quads) return run_linear<Int8Quads>(c);
 #endif
+#ifdef PQ_OCTETS
+    if (w.order == Order::octets) return run_linear<Int8Octets>(c);
+#endif
     run_linear<Int8Pairs>(c);
 }
 

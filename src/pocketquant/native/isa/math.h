@@ -3,6 +3,9 @@
 
 namespace pq::PQ_ISA {
 
+PQ_INLINE F load_stored(const float* p) { return load(p); }
+PQ_INLINE F load_stored(const half* p) { return load_half(p); }
+
 // vmin(constant, x) and vmax(constant, x), in this order, let a NaN of x through.
 
 // e^x - 1 split as 2^n and q = e^r - 1 with x = n ln 2 + r, |r| <= ln 2 / 2: e^x = 2^n (1 + q).

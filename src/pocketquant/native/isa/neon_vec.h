@@ -1,4 +1,5 @@
-// 4 floats or 4 int32 in a 128-bit NEON register; the 8-bit dot products of Armv8.2 where PQ_NEON_DOT is set.
+// 4 floats or 4 int32 in a 128-bit NEON register; the 8-bit dot products of Armv8.2 where PQ_NEON_DOT is set, the
+// 8-bit matrix products of Armv8.6 where PQ_NEON_I8MM is.
 #pragma once
 
 namespace pq::PQ_ISA {
@@ -79,6 +80,61 @@ PQ_INLINE void pair_dot(Acc& a, const Pair& w, const std::int16_t* x) {
     }
 }
 
+#ifdef PQ_NEON_I8MM
+
+// Eight k x 16 columns in bytes: 2 columns a register.
+#define PQ_OCTETS
+struct Octets {
+    int8x16_t v[8];
+};
+PQ_INLINE Octets octets_load(const std::uint8_t* p) {
+    Octets w;
+    for (int i = 0; i < 8; ++i) w.v[i] = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
+    return w;
+}
+PQ_INLINE Octets octets_of_nibbles(const std::uint8_t* p) {
+    Octets w;
+    for (int i = 0; i < 4; ++i) {
+        const uint8x16_t both = vld1q_u8(p + 16 * i);
+        w.v[i] = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));
+        w.v[4 + i] = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
+    }
+    return w;
+}
+
+// The sums of two rows: of the first row for columns 2i and 2i + 1, then of the second.
+struct RowPair {
+    int32x4_t v[8];
+};
+PQ_INLINE RowPair row_pair_zero() {
+    const int32x4_t z = vdupq_n_s32(0);
+    return {{z, z, z, z, z, z, z, z}};
+}
+
+// Clang before 17 declares vmmlaq_s32 only where the whole file is compiled for matrix products.
+PQ_INLINE int32x4_t matrix_product(int32x4_t sum, int8x16_t a, int8x16_t b) {
+#if defined(__clang__) && __clang_major__ < 17
+    __asm__("smmla %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
+    return sum;
+#else
+    return vmmlaq_s32(sum, a, b);
+#endif
+}
+PQ_INLINE void octet_dot(RowPair& s, const Octets& w, const std::int8_t* first, const std::int8_t* second) {
+    const int8x16_t rows = vcombine_s8(vld1_s8(first), vld1_s8(second));
+    for (int i = 0; i < 8; ++i) s.v[i] = matrix_product(s.v[i], rows, w.v[i]);
+}
+PQ_INLINE Acc row_of(const RowPair& s, int row) {
+    Acc a;
+    for (int i = 0; i < 4; ++i) {
+        const int64x2_t left = vreinterpretq_s64_s32(s.v[2 * i]), right = vreinterpretq_s64_s32(s.v[2 * i + 1]);
+        a.v[i] = vreinterpretq_s32_s64(row ? vzip2q_s64(left, right) : vzip1q_s64(left, right));
+    }
+    return a;
+}
+
+#else
+
 // Four k x 16 columns in bytes: 4 columns a register.
 struct Nibbles {
     int8x16_t v[4];
@@ -149,6 +205,7 @@ PQ_INLINE Acc nibble_total(const NibbleSum& s) {
     return a;
 }
 
-#endif
+#endif  // PQ_NEON_DOT
+#endif  // PQ_NEON_I8MM
 
 }  // namespace pq::PQ_ISA

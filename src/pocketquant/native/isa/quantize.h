@@ -51,7 +51,7 @@ PQ_INLINE float quantize_row(const float* x, int n, float limit, T* q) {
     return step;
 }
 
-// Opens the gaps that pad every group to whole blocks of 4 (k_padded values in all).
+// Opens the gaps that pad every group to whole blocks (k_padded values in all).
 template <class T>
 PQ_INLINE void pad_groups(T* q, const Weights& w) {
     const int gap = w.group_padded - w.group;

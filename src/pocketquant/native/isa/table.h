@@ -12,15 +12,17 @@
 
 namespace pq::PQ_ISA {
 
-#ifdef PQ_QUADS
-constexpr Order kInt8Order = Order::quads;
+#if defined(PQ_OCTETS)
+constexpr Order kInt8Order = Order::octets, kInt4Order = Order::octets;
+#elif defined(PQ_QUADS)
+constexpr Order kInt8Order = Order::quads, kInt4Order = Order::quads;
 #else
-constexpr Order kInt8Order = Order::pairs;
+constexpr Order kInt8Order = Order::pairs, kInt4Order = Order::quads;
 #endif
 
 extern const Kernels kernels;
 const Kernels kernels = {
-    PQ_NAME, kInt8Order, Order::quads, linear, attention, layer_norm, activate_all, modulate, to_float, to_half,
+    PQ_NAME, kInt8Order, kInt4Order, linear, attention, layer_norm, activate_all, modulate, to_float, to_half,
 };
 
 }  // namespace pq::PQ_ISA
