@@ -1,7 +1,7 @@
 """The numerical operations that the model is made of: one interface, two implementations.
 
 Everything heavy in this model is a product with a constant matrix, so the operations are few. Arrays are
-float32 and channels-last, `[time, channels]`, one utterance at a time (no batch axis).
+float32 and channels-last, `[time, channels]`; in a batch of utterances the rows are theirs, one each.
 
 `pocketquant.ops.reference` (NumPy) is the specification. `pocketquant.ops.native` is the compiled twin: its
 integer products are equal to the reference's up to the last float32 rounding, its float products and its
