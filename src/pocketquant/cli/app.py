@@ -11,7 +11,7 @@ import typer
 from rich.logging import RichHandler
 from rich.text import Text
 
-from pocketquant.cli import compare, demo, inspect, quantize, speak
+from pocketquant.cli import bench, compare, demo, evaluate, inspect, quantize, speak
 from pocketquant.cli.console import err_console
 from pocketquant.errors import PocketQuantError
 from pocketquant.version import __version__
@@ -28,10 +28,12 @@ app = typer.Typer(
 app.command()(quantize.quantize)
 app.command()(inspect.inspect)
 app.command()(compare.compare)
+app.command()(evaluate.evaluate)
 app.command()(quantize.dequantize)
 app.command()(speak.generate)
 app.command(name="export-voice")(speak.export_voice)
 app.command()(demo.demo)
+app.command()(bench.bench)
 
 
 def _print_version(wanted: bool) -> None:

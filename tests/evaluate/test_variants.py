@@ -1,0 +1,102 @@
+"""Recipes as models that can speak, and what may stand after a plus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pocketquant.checkpoint.checkpoint import open_checkpoint
+from pocketquant.errors import PocketQuantError, RecipeError
+from pocketquant.evaluate.variants import Variant, parse_variants, weight_distortions
+from pocketquant.model.layers import Layers
+from pocketquant.ops.interface import LinearWeight, PackedWeight
+from pocketquant.ops.reference import ReferenceOps
+from pocketquant.pipeline import quantize_checkpoint
+
+
+def schemes(name: str) -> dict[str, str]:
+    demo = open_checkpoint("demo")
+    return {name: tensor.scheme for name, tensor in Variant.parse(name).weights(demo).items()}
+
+
+def test_recipes_are_those_of_quantize() -> None:
+    demo = open_checkpoint("demo")
+    plan = {row.name: row.scheme for row in Variant.parse("int4").recipe.plan(demo)}  # type: ignore[union-attr]
+    assert schemes("int4") == plan
+    assert schemes("int8+codec-float") == schemes("int8")
+
+
+def test_conv_int8_changes_convolutions_only_and_leaves_small_ones_alone() -> None:
+    before, after = schemes("int8"), schemes("int8+conv-int8")
+    changed = {name: scheme for name, scheme in after.items() if scheme != before[name]}
+    assert set(changed.values()) == {"int8", "int8-tensor"}
+    assert all(name.startswith("mimi.decoder.model.") and "conv" in name for name in changed)
+    assert "mimi.decoder.model.11.conv.weight" not in changed  # the last one, 16 -> 1
+
+
+class Packed(ReferenceOps):
+    """Remembers the precision that the codec and the language model ask for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: set[str] = set()
+
+    def pack(self, weight: LinearWeight) -> PackedWeight:
+        self.asked.add(weight.activations)
+        return super().pack(weight)
+
+
+@pytest.mark.parametrize(("option", "codec"), [("float", "float"), ("int8", "int8"), ("int16", "int16")])
+def test_the_codec_computes_as_asked(monkeypatch: pytest.MonkeyPatch, option: str, codec: str) -> None:
+    demo = open_checkpoint("demo")
+    ops = Packed()
+    monkeypatch.setattr("pocketquant.evaluate.variants.get_ops", lambda: ops)
+    variant = Variant.parse(f"int8+codec-{option}")
+    weights = variant.weights(demo)
+    layers = Layers(weights, variant.ops(), "mimi.decoder_transformer.transformer.layers.0.")
+    ops.asked.clear()
+    product = layers.linear("linear1", 384, 128, "int16")
+    assert ops.asked == {codec}
+    assert product(np.ones((2, 128), np.float32)).shape == (2, 384)
+    ops.asked.clear()
+    Layers(weights, variant.ops(), "flow_lm.transformer.layers.0.").linear("linear1", 640, 160, "int8")
+    assert ops.asked == {"int8"}
+
+
+def test_a_quantized_file_is_a_variant(tmp_path: Path) -> None:
+    demo = open_checkpoint("demo")
+    file = tmp_path / "small.safetensors"
+    report = quantize_checkpoint(demo, file, "int8")
+    variant = Variant.parse(f"{file}+codec-float")
+    variant.check(demo)
+    found = weight_distortions(demo.weights, variant.weights(demo))
+    for row in report.rows:
+        assert found[row.name].snr_db == pytest.approx(row.distortion.snr_db) or found[row.name].noise == 0
+
+
+def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:
+    demo = open_checkpoint("demo")
+    file = tmp_path / "small.safetensors"
+    quantize_checkpoint(demo, file, "int8")
+    fewer = {name: tensor for name, tensor in demo.weights.items() if name != "flow_lm.bos_emb"}
+    with pytest.raises(PocketQuantError, match="holds another model than demo"):
+        Variant.parse(str(file)).check(replace(demo, weights=fewer))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("", "give different recipes"),
+        ("int8,int8", "give different recipes"),
+        ("float,int8", "give different recipes"),
+        ("int9", "unknown recipe 'int9'"),
+        ("int8+codec-flaot", "did you mean codec-float"),
+        ("small.safetensors+conv-int8", "unknown option 'conv-int8'"),
+    ],
+)
+def test_what_is_no_variant_is_named(names: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_variants(names)
