@@ -7,7 +7,7 @@ PARITY := .venv-parity
 SOURCES := pyproject.toml CMakeLists.txt $(shell find src -name '*.cpp' -o -name '*.h')
 CODE := src tests benchmarks training
 
-.PHONY: demo test lint parity sanitize arm clean
+.PHONY: demo test lint parity voice-smoke sanitize arm clean
 
 demo: $(VENV)/.installed  ## the main job, offline: quantize the voice in the box and say what it cost
 	$(BIN)/pocketquant demo out
@@ -22,6 +22,10 @@ lint: $(VENV)/.installed
 
 parity: $(PARITY)/.installed  ## against the official package and compressed-tensors (installs torch)
 	$(PARITY)/bin/python -m pytest -o addopts="" -q -s tests/parity
+
+voice-smoke: $(PARITY)/.installed  ## every training step of the voice in the box on a handful of sentences
+	$(PARITY)/bin/python -m pip install --quiet hibari-tts onnx onnxruntime scipy
+	$(PARITY)/bin/python -m pytest -o addopts="" -q -s tests/training
 
 sanitize: $(VENV)/.installed  ## the kernels under AddressSanitizer and UBSan
 	PATH="$(abspath $(BIN)):$$PATH" sh tests/native/sanitize.sh

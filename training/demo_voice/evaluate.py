@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pocket_tts import TTSModel
 
 from .export import load_voice
-from .layout import SAMPLE_RATE
 from .score import Rate, word_error_rate, word_errors
+from .vocoder import SAMPLE_RATE
 
 HERE = Path(__file__).parent
 # Kept apart: sentences of the training's kind, rare words, figures.
@@ -29,7 +29,9 @@ class Listener:
     """Whisper (a CTranslate2 model directory) with greedy decoding."""
 
     def __init__(self, directory: Path, threads: int) -> None:
-        self.model = WhisperModel(str(directory.resolve()), device="cpu", compute_type="int8", cpu_threads=threads)
+        self.model = WhisperModel(
+            str(directory.resolve()), device="cpu", compute_type="int8", cpu_threads=threads
+        )
 
     def __call__(self, audio: NDArray[np.float32]) -> str:
         """What is heard in [samples] of 24 kHz sound."""
@@ -54,7 +56,9 @@ def speak(model: TTSModel, voice: Any, sentences: list[str]) -> Iterator[NDArray
         yield audio
 
 
-def measure(sentences: list[str], sounds: Iterator[NDArray[np.float32]], listener: Listener) -> dict[str, Any]:
+def measure(
+    sentences: list[str], sounds: Iterator[NDArray[np.float32]], listener: Listener
+) -> dict[str, Any]:
     """Word error rate and transcripts of sentences as they were spoken."""
     rows, counts, seconds = [], [], 0.0
     for sentence, audio in zip(sentences, sounds, strict=True):

@@ -10,8 +10,8 @@ from pocket_tts.models.text_chunking import prepare_text_prompt
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.utils.config import Config
 
-SAMPLE_RATE = 24000
-FRAME = 1920  # samples of a latent frame: 80 ms
+from .vocoder import FRAME, SAMPLE_RATE
+
 LATENT = 32  # numbers of a latent frame:
 CODE = 28  # ... so many learnt ones, then pitch, its two slopes and a constant
 PIECES = 1000  # of the tokenizer

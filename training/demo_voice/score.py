@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import jiwer
 import numpy as np
 
-from .numbers import cardinal
+from .cardinals import cardinal
 
 
 def plain_words(text: str) -> str:
     """Lower-case words without punctuation; figures below ten thousand are spelt out, so that "20" is "twenty"."""
-    text = re.sub(r"\d+", lambda m: f" {cardinal(int(m[0]))} " if len(m[0]) < 5 else m[0], text.lower().replace(",", ""))
+    text = re.sub(
+        r"\d+", lambda m: f" {cardinal(int(m[0]))} " if len(m[0]) < 5 else m[0], text.lower().replace(",", "")
+    )
     return " ".join(re.sub(r"[^a-z ]", "", text.replace("-", " ")).split())
 
 

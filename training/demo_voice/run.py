@@ -1,0 +1,103 @@
+"""One run of one training stage: resume, step, report, save, stop when the time is up."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .layout import SIZES
+from .state import Average, Schedule, Stage
+
+REPORT_SECONDS, SAVE_SECONDS = 30, 120
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, lr: float, batch: int, minutes: float = 9) -> None:
+    """Options that all stages share."""
+    parser.add_argument(
+        "--work", type=Path, required=True, help="work folder: shards, tokenizer.model, state/"
+    )
+    parser.add_argument("--size", choices=list(SIZES), default="tiny")
+    parser.add_argument("--minutes", type=float, default=minutes, help="how long to train")
+    parser.add_argument("--steps", type=int, help="... or how many steps")
+    parser.add_argument("--lr", type=float, default=lr, help="peak learning rate")
+    parser.add_argument(
+        "--decay", type=float, default=0.6, help="share of the time in which the rate falls to zero"
+    )
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--threads", type=int, help="CPU threads")
+
+
+def device_of(args: argparse.Namespace) -> torch.device:
+    """The GPU where there is one; sets the number of threads."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.set_float32_matmul_precision("high")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class Run:
+    """Drives `while run.goes_on(): run.step(loss, values)`; the state is saved every two minutes and at the end."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        name: str,
+        module: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        probe: nn.Module | None = None,
+    ) -> None:
+        self.module, self.optimizers, self.probe = module, optimizers, probe
+        self.average, self.stage = Average(module), Stage(args.work, name)
+        resumed = self.stage.restore(module, self.average, optimizers, probe)
+        parameters = sum(p.numel() for p in module.parameters())
+        print(f"{name}: {parameters} parameters, {'resumed' if resumed else 'from nothing'}", flush=True)
+        self.schedule = Schedule(args.minutes, args.decay, args.steps)
+        self.means: dict[str, float] = {}
+        self.began = self.reported = self.saved = time.monotonic()
+
+    def goes_on(self) -> bool:
+        """Whether there is time for another step; saves when there is not."""
+        self.schedule.apply(self.optimizers)
+        if self.schedule.fraction < 1:
+            return True
+        self.report()
+        self.save()
+        return False
+
+    def step(self, loss: Tensor, values: Mapping[str, Tensor]) -> None:
+        """One optimizer step; running means of `values` are reported."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.average.update(self.module)
+        for name, value in values.items():
+            now = value.item()
+            self.means[name] = self.means.get(name, now) * 0.95 + now * 0.05
+        now = time.monotonic()
+        if self.schedule.steps == 1 or now - self.reported > REPORT_SECONDS:
+            self.report()
+        if now - self.saved > SAVE_SECONDS:
+            self.save()
+
+    def report(self) -> None:
+        """Print the running means."""
+        self.reported = time.monotonic()
+        steps, means = self.schedule.steps, "  ".join(f"{k} {v:.4f}" for k, v in self.means.items())
+        rate = steps / (self.reported - self.began)
+        print(
+            f"{self.stage.name} {self.schedule.fraction:4.0%} step {steps} ({rate:.1f}/s)  {means}",
+            flush=True,
+        )
+
+    def save(self) -> None:
+        """Write the stage's files."""
+        self.saved = time.monotonic()
+        self.stage.save(self.module, self.average, self.optimizers, self.probe)
