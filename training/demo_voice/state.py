@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class Average:
     """Exponential moving average of a module's weights: what is exported."""
 
-    def __init__(self, module: nn.Module, decay: float = 0.999) -> None:
+    def __init__(self, module: nn.Module, decay: float = 0.997) -> None:
         self.decay, self.steps = decay, 0
         self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
