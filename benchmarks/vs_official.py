@@ -19,7 +19,7 @@ from typing import Any
 
 from pocketquant.bench.machine import Machine, Neighbours, pick_cpus, quiet_text
 from pocketquant.bench.material import AS_IT_IS, NEVER_ENDS, SHORT_TOKENS, Material, material
-from pocketquant.bench.run import Plan, Spread, batch_job, can_batch, figures, job, spawn
+from pocketquant.bench.run import Plan, Spread, batch_job, figures, job, spawn
 from pocketquant.bench.work import Job
 from pocketquant.cli.bench import spread_text
 from pocketquant.cli.console import err_console, progress
@@ -84,7 +84,7 @@ COLUMNS = (
 def compare(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure all engines on one architecture: raw runs by engine, and batches of ours."""
     language = MODELS[name]
-    batching = can_batch() and name == "full"
+    batching = name == "full"
     with material(
         language,
         RECIPES,

@@ -12,7 +12,7 @@ import pytest
 from pocketquant.bench import machine, stages
 from pocketquant.bench.machine import Neighbours, pick_cpus, quiet_text, usable_cpus
 from pocketquant.bench.material import AS_STORED, Material, material, text_of
-from pocketquant.bench.run import OUR_CHILD, Plan, Spread, can_batch, figures, job, measure_model, spawn
+from pocketquant.bench.run import OUR_CHILD, Plan, Spread, figures, job, measure_model, spawn
 from pocketquant.bench.work import Job, peak_rss
 from pocketquant.config import catalog
 from pocketquant.errors import PocketQuantError, RecipeError
@@ -31,9 +31,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def result(demo: Material) -> dict[str, Any]:
-    batch = (2,) if can_batch() else ()
     done: list[str] = []
-    plan = Plan(threads=(1,), repeat=2, batch=batch)
+    plan = Plan(threads=(1,), repeat=2, batch=(2,))
     found = measure_model(demo, plan, done.append)
     assert len(done) == plan.children(recipes=2)
     return found
@@ -71,7 +70,6 @@ def test_stages_add_up(result: dict[str, Any]) -> None:
         assert total == pytest.approx(profile["lm_ms"] + profile["mimi_ms"], rel=0.5)
 
 
-@pytest.mark.skipif(not can_batch(), reason="this version has no batches")
 def test_batches_speak_the_same_text(result: dict[str, Any]) -> None:
     assert [(row["recipe"], row["batch"]) for row in result["batches"]] == [("f32", 2), ("int8", 2)]
     lengths = {run["audio_s"] for row in result["batches"] for run in row["runs"]}

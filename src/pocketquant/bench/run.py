@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import subprocess
 import sys
@@ -114,8 +113,6 @@ def measure_model(
         A dictionary for JSON: `machine`, `others_share`, `model`, `plan`, and `results`, one per recipe and
         number of threads, with the spread of each figure and the raw runs.
     """
-    if plan.batch and not can_batch():
-        raise PocketQuantError("this version cannot speak in batches; leave --batch out")
     machine, neighbours = Machine.here(), Neighbours()
     speaking: dict[tuple[str, int], list[dict[str, Any]]] = {}
     batches: dict[tuple[str, int], list[dict[str, Any]]] = {}
@@ -180,10 +177,3 @@ def batch_job(material: Material, recipe: str, plan: Plan, size: int) -> Job:
         sentences=max(plan.batch),
         max_tokens=material.tokens,
     )
-
-
-def can_batch() -> bool:
-    """Whether `generate_audio` can speak several sentences at once."""
-    from pocketquant.model.tts import TTSModel
-
-    return "batch" in inspect.signature(TTSModel.generate_audio).parameters
