@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pocketquant.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from pocketquant.checkpoint.compressed import create_compressed
-from pocketquant.checkpoint.plain import create_plain
+from pocketquant.checkpoint.plain import companion_paths, create_plain
 from pocketquant.errors import PocketQuantError, QuantizationError
 from pocketquant.quantize import schemes
 from pocketquant.quantize.metrics import Distortion
@@ -92,7 +92,7 @@ def quantize_checkpoint(
 
 
 def dequantize_checkpoint(
-    source: str | Path,
+    source: str | Path | Checkpoint,
     output: str | Path,
     *,
     config: str | Path | None = None,
@@ -103,7 +103,8 @@ def dequantize_checkpoint(
     Raises:
         PocketQuantError: anything wrong with source or output, in one line.
     """
-    checkpoint = open_checkpoint(source, config=config)
+    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source, config=config)
+    _refuse_overwriting_source(checkpoint, Path(output), *companion_paths(Path(output), checkpoint))
     tensors = {name: (tensor.scheme, tensor.shape) for name, tensor in checkpoint.weights.items()}
     with create_plain(output, checkpoint, tensors) as sink:
         for name in tensors:
@@ -128,16 +129,18 @@ def _sink(
 ) -> AbstractContextManager[Sink]:
     if output is None:
         return nullcontext(_Nowhere())
-    _refuse_overwriting_source(checkpoint, Path(output))
     if simulate:
+        _refuse_overwriting_source(checkpoint, Path(output), *companion_paths(Path(output), checkpoint))
         return create_plain(output, checkpoint, {row.name: (row.scheme, row.shape) for row in plan})
+    _refuse_overwriting_source(checkpoint, Path(output))
     return create_compressed(output, checkpoint, recipe, plan, __version__)
 
 
-def _refuse_overwriting_source(checkpoint: Checkpoint, output: Path) -> None:
-    for file in checkpoint.files:
-        if output.exists() and file.path.exists() and output.samefile(file.path):
-            raise PocketQuantError(f"{output}: is the source itself; write to another file")
+def _refuse_overwriting_source(checkpoint: Checkpoint, *outputs: Path) -> None:
+    for output in outputs:
+        for file in checkpoint.files:
+            if output.exists() and file.path.exists() and output.samefile(file.path):
+                raise PocketQuantError(f"{output}: is the source itself; write to another file")
 
 
 def _quantized(checkpoint: Checkpoint, plan: Sequence[PlanRow]) -> Iterator[tuple[StoredTensor, TensorRow]]:

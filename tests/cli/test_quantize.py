@@ -110,6 +110,19 @@ def test_source_is_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "m.safetensors").read_bytes() == before
 
 
+def test_dequantize_never_overwrites_its_source_or_its_config(tmp_path: Path) -> None:
+    small, config = tmp_path / "small.safetensors", tmp_path / "model.yaml"
+    assert run("quantize", "demo", "-o", small).returncode == 0
+    assert run("dequantize", small, "-o", tmp_path / "plain.safetensors").returncode == 0
+    (tmp_path / "plain.yaml").rename(config)
+    for source, output, kept in ((small, small, small), (config, tmp_path / "model.safetensors", config)):
+        before = kept.read_bytes()
+        done = run("dequantize", source, "-o", output)
+        assert done.returncode == 2
+        assert "source itself" in done.stderr
+        assert kept.read_bytes() == before
+
+
 def test_already_quantized(tmp_path: Path) -> None:
     small = tmp_path / "small.safetensors"
     assert run("quantize", "demo", "-o", small).returncode == 0

@@ -92,9 +92,9 @@ def dequantize(
     config: Annotated[str | None, typer.Option("--config", help=CONFIG_HELP)] = None,
 ) -> None:
     """Write a plain float checkpoint, with config and tokenizer beside it, for the official package."""
-    count = len(open_checkpoint(file, config=config).weights)
-    with progress(count, "dequantizing") as advance:
-        size = dequantize_checkpoint(file, output, config=config, on_tensor=advance)
+    checkpoint = open_checkpoint(file, config=config)
+    with progress(len(checkpoint.weights), "dequantizing") as advance:
+        size = dequantize_checkpoint(checkpoint, output, on_tensor=advance)
     console.print(Text(f"wrote {output} ({size_text(size)}) and {output.with_suffix('.yaml').name}"))
 
 
