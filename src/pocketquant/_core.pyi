@@ -1,5 +1,6 @@
 """The compiled core (src/pocketquant/native/module.cpp). Arrays are C-contiguous float32 unless said."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ class Cache:
     def nbytes(self) -> int: ...
     def clear(self) -> None: ...
 
+class Layer:
+    """A transformer layer: holds its weights."""
+
 class Kernels:
     """The kernels of one instruction set. Results go into `y`."""
 
@@ -57,6 +61,20 @@ class Kernels:
         y: Array,
         threads: int,
     ) -> None: ...
+    def pack_layer(
+        self,
+        matrices: Sequence[object],
+        norms: Sequence[Array],
+        scales: Sequence[Array | None],
+        eps: float,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        max_period: float,
+        context: int,
+    ) -> Layer:
+        """matrices: `Weights` in_proj, out_proj, linear1, linear2; norms: weight, bias, weight, bias."""
+
     def layer_norm(
         self, x: Array, weight: Array | None, bias: Array | None, eps: float, y: Array
     ) -> None: ...
@@ -76,6 +94,24 @@ def linear(
     threads: int,
 ) -> None:
     """The rows of x and residual may have any stride."""
+
+def transformer_layer(layer: Layer, x: Array, caches: Sequence[Cache], y: Array, threads: int) -> None:
+    """x and y: rows of each cache's utterance, one utterance after the other."""
+
+def convolve(
+    x: Array,
+    past: Array,
+    weight: Weights,
+    bias: Array | None,
+    stride: int,
+    dilation: int,
+    before: int,
+    activation: int,
+    residual: Array | None,
+    y: Array,
+    threads: int,
+) -> None:
+    """`past` is replaced by the last rows."""
 
 def kernels(name: str) -> Kernels:
     """By name, or the best ones for ""; ValueError lists the available names."""

@@ -64,7 +64,7 @@ def test_stages_add_up(result: dict[str, Any]) -> None:
         for stage in by_name.values():
             assert stage["ms"] > 0
             assert all(calls >= 1 for _, calls in stage["ops"].values())
-        assert by_name["LM transformer"]["ops"]["attention"][1] > 0
+        assert by_name["LM transformer"]["ops"]["transformer_layer"][1] > 0
         total = sum(stage["ms"] for stage in by_name.values())
         # Medians of parts against the median of the whole: near, on any machine.
         assert total == pytest.approx(profile["lm_ms"] + profile["mimi_ms"], rel=0.5)

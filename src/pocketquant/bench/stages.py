@@ -139,7 +139,8 @@ class Recorder:
         ops: dict[str, dict[str, list[float]]] = defaultdict(dict)
         for stage, op in self.frames[0]:
             ms = 1000 * median(frame[stage, op] for frame in self.frames)
-            ops[stage][op] = [round(ms, 4), median(count[stage, op] for count in self.counts)]
+            if calls := median(count[stage, op] for count in self.counts):  # some only begin an utterance
+                ops[stage][op] = [round(ms, 4), calls]
         return [
             {
                 "stage": stage,

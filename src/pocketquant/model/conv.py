@@ -1,9 +1,8 @@
 """Causal convolutions as products: the input window of an output row is a row of a matrix.
 
-Channels-last, `kernel` neighbouring rows of `C` channels are `kernel * C` neighbouring floats, so a
-convolution is `linear` over overlapping rows without any copy, and a transposed convolution with
-kernel = 2 * stride is `linear` from the window [x[t-1], x[t]] to `stride` output rows. What a layer has to
-remember between calls (the last input rows) is in a `Stream`, not in the layer.
+See `Ops.convolve`. A transposed convolution with kernel = 2 * stride is a convolution too: from the window
+[x[t-1], x[t]] to `stride` output rows. What a layer has to remember between calls (the last input rows) is in
+a `Stream`, not in the layer.
 Official: `modules/conv.py`, `modules/resample.py`.
 """
 
@@ -51,29 +50,32 @@ class Conv1d:
         self.product = Linear(layers.ops, layers.pack("conv.weight", matrix), offset)
 
     def __call__(
-        self, x: F32, stream: Stream, *, activation: Activation | None = None, residual: F32 | None = None
+        self,
+        x: F32,
+        stream: Stream,
+        *,
+        before: Activation | None = None,
+        activation: Activation | None = None,
+        residual: F32 | None = None,
     ) -> F32:
-        """`residual + activation(conv(x))`. T must be a multiple of the stride."""
-        history = self.span - self.stride
-        if history > 0:
-            past = stream.get(self.name)
-            if past is None:
-                first = x[:1] if self.pad_mode == "replicate" else np.zeros_like(x[:1])
-                past = first.repeat(history, axis=0)
-            x = np.concatenate([past, x])
-            stream[self.name] = x[-history:].copy()
-        return self.product(self._windows(x), activation=activation, residual=residual)
-
-    def _windows(self, x: F32) -> F32:
-        """The windows `[T, kernel * in]` of the rows `[history + T, in]`: a view, unless dilated."""
-        x = np.ascontiguousarray(x)
-        channels = x.shape[1]
-        rows = (x.shape[0] - self.span) // self.stride + 1
-        row, item = x.strides[0], x.itemsize
-        if self.dilation > 1:
-            taps = (rows, self.kernel, channels)
-            return _view(x, taps, (self.stride * row, self.dilation * row, item)).reshape(rows, -1)
-        return _view(x, (rows, self.kernel * channels), (self.stride * row, item))
+        """`residual + activation(conv(before(x)))`. T must be a multiple of the stride."""
+        ops, past = self.product.ops, stream.get(self.name)
+        if past is None:
+            first = x[:1] if self.pad_mode == "replicate" else np.zeros_like(x[:1])
+            if before:
+                first = ops.activate(first, before)
+            past = stream[self.name] = first.repeat(self.span - self.stride, axis=0)
+        return ops.convolve(
+            x,
+            past,
+            self.product.weight,
+            self.product.bias,
+            stride=self.stride,
+            dilation=self.dilation,
+            before=before,
+            activation=activation,
+            residual=residual,
+        )
 
 
 class ConvTranspose1d:
@@ -93,14 +95,12 @@ class ConvTranspose1d:
         bias = np.tile(layers.array("convtr.bias", out_channels), stride)
         self.product = Linear(layers.ops, layers.pack("convtr.weight", matrix), bias)
 
-    def __call__(self, x: F32, stream: Stream) -> F32:
-        """Before the first row lie zeros."""
-        t, channels = x.shape
-        past = stream.get(self.name)
-        x = np.ascontiguousarray(np.concatenate([np.zeros_like(x[:1]) if past is None else past, x]))
-        stream[self.name] = x[-1:].copy()
-        windows = _view(x, (t, 2 * channels), x.strides)
-        return self.product(windows).reshape(t * self.stride, self.out_channels)
+    def __call__(self, x: F32, stream: Stream, *, before: Activation | None = None) -> F32:
+        """`conv(before(x))`. Before the first row lie zeros."""
+        past = stream.setdefault(self.name, np.zeros_like(x[:1]))
+        product = self.product
+        y = product.ops.convolve(x, past, product.weight, product.bias, before=before)
+        return y.reshape(-1, self.out_channels)
 
 
 class Upsample:
@@ -127,9 +127,3 @@ class Upsample:
             y = y.reshape(x.shape[0], self.stride, self.out_channels, -1).sum(axis=3)
         rows: F32 = y.reshape(x.shape[0] * self.stride, self.out_channels)
         return rows
-
-
-def _view(x: F32, shape: tuple[int, ...], strides: tuple[int, ...]) -> F32:
-    """Overlapping windows of the contiguous `x`, to read only. `as_strided` does the same in four times the time."""
-    windows: F32 = np.ndarray(shape, np.float32, x, 0, strides)
-    return windows

@@ -104,7 +104,7 @@ class FlowNet:
 
     def velocity(self, x: F32, condition: F32) -> F32:
         """The head itself: x `[N, latent_dim]`, condition (with time) `[N, dim]`, to `[N, latent_dim]`."""
-        condition = self.ops.silu(condition)
+        condition = self.ops.activate(condition, "silu")
         h = self.input_proj(x)
         for block in self.blocks:
             h = block(h, condition)

@@ -6,31 +6,26 @@ and compared on its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pocketquant.config.schema import SEANetConfig
 from pocketquant.model.conv import Conv1d, ConvTranspose1d, Stream
 from pocketquant.model.layers import Layers
 from pocketquant.ops.interface import F32, Ops
 
-Layer = Callable[[F32, Stream], F32]
-
 
 class Elu:
-    """The activation between blocks."""
+    """The activation between blocks. In a chain the convolution behind it takes it over."""
 
     def __init__(self, ops: Ops) -> None:
         self.ops = ops
 
     def __call__(self, x: F32, _: Stream) -> F32:
-        return self.ops.elu(x)
+        return self.ops.activate(x, "elu")
 
 
 class ResBlock:
     """x + conv(elu(conv(elu(x)))): the first convolution looks back, the second is pointwise."""
 
     def __init__(self, layers: Layers, config: SEANetConfig, dim: int, dilation: int) -> None:
-        self.ops = layers.ops
         hidden = dim // config.compress
         self.conv1 = Conv1d(
             layers.at("block.1"),
@@ -44,8 +39,11 @@ class ResBlock:
 
     def __call__(self, x: F32, stream: Stream) -> F32:
         """`[T, dim]` to the same."""
-        h = self.conv1(self.ops.elu(x), stream, activation="elu")
+        h = self.conv1(x, stream, before="elu", activation="elu")
         return self.conv2(h, stream, residual=x)
+
+
+Layer = Conv1d | ConvTranspose1d | ResBlock | Elu
 
 
 class SEANet:
@@ -56,8 +54,11 @@ class SEANet:
 
     def __call__(self, x: F32, stream: Stream) -> F32:
         """Through all layers; what they remember goes to `stream`."""
-        for layer in self.layers:
-            x = layer(x, stream)
+        for before, layer in zip([None, *self.layers], self.layers, strict=False):
+            if isinstance(layer, ResBlock):
+                x = layer(x, stream)
+            elif not isinstance(layer, Elu):
+                x = layer(x, stream, before="elu" if isinstance(before, Elu) else None)
         return x
 
 

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from pocketquant.model.layers import Layers, Linear
-from pocketquant.ops.interface import F32, Activations, KVCache, Ops
+from pocketquant.ops.interface import (
+    F32,
+    Activations,
+    KVCache,
+    Ops,
+    PackedWeight,
+    TransformerLayerWeights,
+)
 
 EPS = 1e-5
 Caches = list[KVCache]
@@ -52,45 +57,45 @@ class TransformerLayer:
 
     def __init__(self, layers: Layers, sizes: TransformerSizes, activations: Activations) -> None:
         self.ops = layers.ops
-        self.sizes = sizes
         attended = sizes.heads * sizes.head_dim
         projected = attended + 2 * sizes.kv_heads * sizes.head_dim
-        self.norm1 = layers.layer_norm("norm1", sizes.dim, EPS)
-        self.in_proj = layers.linear("self_attn.in_proj", projected, sizes.dim, activations)
-        self.out_proj = layers.linear("self_attn.out_proj", sizes.dim, attended, activations)
-        self.norm2 = layers.layer_norm("norm2", sizes.dim, EPS)
-        self.linear1 = layers.linear("linear1", sizes.hidden, sizes.dim, activations)
-        self.linear2 = layers.linear("linear2", sizes.dim, sizes.hidden, activations)
-        self.scale1 = layers.array("layer_scale_1.scale", sizes.dim) if sizes.layer_scale else None
-        self.scale2 = layers.array("layer_scale_2.scale", sizes.dim) if sizes.layer_scale else None
 
-    def __call__(self, x: F32, cache: KVCache) -> F32:
-        """T new positions `[T, dim]` to the same; `cache` grows by T."""
-        return self._finish(x, self._attend(self.in_proj(self.norm1(x)), cache))
+        def matrix(name: str, n: int, k: int) -> PackedWeight:
+            return layers.linear(name, n, k, activations).weight
 
-    def step(self, x: F32, caches: Sequence[KVCache]) -> F32:
-        """One new position for each of N utterances: `[N, dim]` to the same; each cache grows by 1.
+        def norm(name: str) -> tuple[F32, F32]:
+            return layers.array(f"{name}.weight", sizes.dim), layers.array(f"{name}.bias", sizes.dim)
+
+        def scale(name: str) -> F32 | None:
+            return layers.array(f"{name}.scale", sizes.dim) if sizes.layer_scale else None
+
+        in_proj = matrix("self_attn.in_proj", projected, sizes.dim)
+        self.exact = in_proj.exact
+        self.packed = self.ops.pack_layer(
+            TransformerLayerWeights(
+                norm1=norm("norm1"),
+                in_proj=in_proj,
+                out_proj=matrix("self_attn.out_proj", sizes.dim, attended),
+                scale1=scale("layer_scale_1"),
+                norm2=norm("norm2"),
+                linear1=matrix("linear1", sizes.hidden, sizes.dim),
+                linear2=matrix("linear2", sizes.dim, sizes.hidden),
+                scale2=scale("layer_scale_2"),
+                eps=EPS,
+                heads=sizes.heads,
+                kv_heads=sizes.kv_heads,
+                head_dim=sizes.head_dim,
+                max_period=sizes.max_period,
+                context=sizes.context,
+            )
+        )
+
+    def __call__(self, x: F32, *caches: KVCache) -> F32:
+        """T new positions for each of N utterances, `[N * T, dim]`, to the same; their caches grow by T.
 
         The weights are read once for all of them; only the attention looks at each past by itself.
         """
-        qkv = self.in_proj(self.norm1(x))
-        attended = [self._attend(qkv[n : n + 1], cache) for n, cache in enumerate(caches)]
-        return self._finish(x, np.concatenate(attended))
-
-    def _attend(self, qkv: F32, cache: KVCache) -> F32:
-        return self.ops.attention(
-            qkv,
-            cache,
-            heads=self.sizes.heads,
-            kv_heads=self.sizes.kv_heads,
-            max_period=self.sizes.max_period,
-            context=self.sizes.context,
-        )
-
-    def _finish(self, x: F32, attended: F32) -> F32:
-        x = self.out_proj(attended, gain=self.scale1, residual=x)
-        hidden = self.linear1(self.norm2(x), activation="gelu")
-        return self.linear2(hidden, gain=self.scale2, residual=x)
+        return self.ops.transformer_layer(x, self.packed, caches)
 
 
 class Transformer:
@@ -110,9 +115,7 @@ class Transformer:
         """
         s = self.sizes
         return [
-            self.ops.new_cache(
-                capacity, s.kv_heads, s.head_dim, window=s.context, exact=layer.in_proj.weight.exact
-            )
+            self.ops.new_cache(capacity, s.kv_heads, s.head_dim, window=s.context, exact=layer.exact)
             for layer in self.layers
         ]
 
@@ -125,7 +128,7 @@ class Transformer:
     def step(self, x: F32, utterances: Sequence[Caches]) -> F32:
         """One new position for each of N utterances: `[N, dim]` to the same; all caches grow by 1."""
         for layer, caches in zip(self.layers, zip(*utterances, strict=True), strict=True):
-            x = layer.step(x, caches)
+            x = layer(x, *caches)
         return x
 
 

@@ -5,12 +5,14 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dispatch.h"
 #include "operations.h"
 #include "pool.h"
 #include "python_array.h"
+#include "transformer_layer.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -110,12 +112,17 @@ void call_linear(nb::handle x, const PackedWeights& packed, nb::handle bias, int
     linear(*packed.kernels, call, threads);
 }
 
+void check_cache(const KvCache& cache, const AttentionShape& shape) {
+    if (shape.kv_heads != cache.kv_heads() || shape.heads < 1 || shape.heads % shape.kv_heads)
+        throw nb::value_error("the heads do not fit the KV cache");
+    if (shape.context < 0 || (cache.window() && shape.context > cache.window()))
+        throw nb::value_error("the KV cache keeps fewer positions than the context asks for");
+}
+
 void call_attention(const Kernels& kernels, nb::handle qkv, KvCache& cache, int heads, int kv_heads, double max_period,
                     int context, nb::handle y, int threads) {
-    if (kv_heads != cache.kv_heads() || heads < 1 || heads % kv_heads)
-        throw nb::value_error("the heads do not fit the KV cache");
-    if (context < 0 || (cache.window() && context > cache.window()))
-        throw nb::value_error("the KV cache keeps fewer positions than the context asks for");
+    const AttentionShape shape{heads, kv_heads, max_period, context};
+    check_cache(cache, shape);
     const Array in(qkv, "qkv", "f", 2), out(y, "y", "f", 2, false, true);
     in.expect(1, static_cast<Py_ssize_t>(heads + 2 * kv_heads) * cache.head_dim());
     out.expect(0, in.shape(0));
@@ -123,7 +130,108 @@ void call_attention(const Kernels& kernels, nb::handle qkv, KvCache& cache, int 
     const int rows = to_int(in.shape(0));
     if (!(max_period > 0)) throw nb::value_error("max_period must be positive");
     nb::gil_scoped_release release;
-    attention(kernels, {heads, kv_heads, max_period, context}, in.as<float>(), rows, cache, out.as<float>(), threads);
+    attention(kernels, shape, in.as<float>(), rows, cache, out.as<float>(), threads);
+}
+
+struct PackedLayer {
+    TransformerLayer layer;
+    const Kernels* kernels;
+    std::vector<nb::object> owners;  // of the matrices
+};
+
+std::vector<float> values_of(nb::handle object, const char* what, int n) {
+    if (object.is_none()) return {};
+    const Array array(object, what, "f", 1);
+    array.expect(0, n);
+    return {array.as<float>(), array.as<float>() + n};
+}
+
+PackedLayer* pack_layer(const Kernels& kernels, const std::vector<nb::object>& matrices,
+                        const std::vector<nb::object>& norms, const std::vector<nb::object>& scales, float eps, int heads,
+                        int kv_heads, int head_dim, double max_period, int context) {
+    if (matrices.size() != 4 || norms.size() != 4 || scales.size() != 2)
+        throw nb::value_error("a layer has four matrices, two norms and two scales");
+    const Weights* w[4];
+    for (int i = 0; i < 4; ++i) {
+        const PackedWeights& packed = nb::cast<const PackedWeights&>(matrices[i]);
+        if (packed.kernels != &kernels) throw nb::value_error("a matrix was packed for another instruction set");
+        w[i] = &packed.weights;
+    }
+    if (heads < 1 || kv_heads < 1 || heads % kv_heads || head_dim < 1 || context < 0 || !(max_period > 0))
+        throw nb::value_error("the sizes of a layer's attention");
+    const int dim = w[0]->k, attended = heads * head_dim;
+    if (w[0]->n != attended + 2 * kv_heads * head_dim || w[1]->k != attended || w[1]->n != dim || w[2]->k != dim ||
+        w[3]->k != w[2]->n || w[3]->n != dim)
+        throw nb::value_error("the matrices of a layer do not fit each other");
+    TransformerLayer layer{{values_of(norms[0], "norm1 weight", dim), values_of(norms[1], "norm1 bias", dim)},
+                           {values_of(norms[2], "norm2 weight", dim), values_of(norms[3], "norm2 bias", dim)},
+                           w[0],
+                           w[1],
+                           w[2],
+                           w[3],
+                           values_of(scales[0], "scale1", dim),
+                           values_of(scales[1], "scale2", dim),
+                           eps,
+                           {heads, kv_heads, max_period, context}};
+    if (layer.norm1.weight.empty() || layer.norm1.bias.empty() || layer.norm2.weight.empty() || layer.norm2.bias.empty())
+        throw nb::value_error("a layer's norms have weight and bias");
+    return new PackedLayer{std::move(layer), &kernels, matrices};
+}
+
+void call_transformer_layer(const PackedLayer& packed, nb::handle x, const std::vector<nb::object>& caches, nb::handle y,
+                            int threads) {
+    const TransformerLayer& layer = packed.layer;
+    const Array in(x, "x", "f", 2), out(y, "y", "f", 2, false, true);
+    in.expect(1, layer.dim());
+    out.expect(0, in.shape(0));
+    out.expect(1, layer.dim());
+    const int rows = to_int(in.shape(0)), utterances = to_int(static_cast<Py_ssize_t>(caches.size()));
+    if (utterances < 1 || rows % utterances) throw nb::value_error("the rows do not divide among the caches");
+    std::vector<KvCache*> pasts;
+    for (const nb::object& cache : caches) {
+        KvCache& past = nb::cast<KvCache&>(cache);
+        check_cache(past, layer.attention);
+        if (past.head_dim() * layer.attention.heads != layer.out_proj->k)
+            throw nb::value_error("the KV cache has heads of another width");
+        pasts.push_back(&past);
+    }
+    nb::gil_scoped_release release;
+    transformer_layer(*packed.kernels, layer, in.as<float>(), rows / utterances, pasts, out.as<float>(), threads);
+}
+
+void call_convolve(nb::handle x, nb::handle past, const PackedWeights& packed, nb::handle bias, int stride, int dilation,
+                   int before, int activation, nb::handle residual, nb::handle y, int threads) {
+    const Weights& w = packed.weights;
+    const Array in(x, "x", "f", 2), kept(past, "past", "f", 2, false, true), out(y, "y", "f", 2, false, true);
+    const int channels = to_int(in.shape(1)), rows = to_int(in.shape(0));
+    if (channels < 1 || w.k % channels || stride < 1 || dilation < 1 || rows % stride)
+        throw nb::value_error("the sizes of a convolution do not fit each other");
+    std::optional<Array> b, r;
+    ConvolveCall call{};
+    call.weights = &w;
+    call.x = in.as<float>();
+    call.past = kept.as<float>();
+    call.rows = rows;
+    call.channels = channels;
+    call.stride = stride;
+    call.dilation = dilation;
+    call.before = activation_of(before);
+    call.activation = activation_of(activation);
+    call.y = out.as<float>();
+    if (call.past_rows() < 0) throw nb::value_error("the stride of a convolution is longer than its window");
+    kept.expect(0, call.past_rows());
+    kept.expect(1, channels);
+    out.expect(0, rows / stride);
+    out.expect(1, w.n);
+    call.bias = optional_row(b, bias, "bias", w.n);
+    if (!residual.is_none()) {
+        r.emplace(residual, "residual", "f", 2);
+        r->expect(0, rows / stride);
+        r->expect(1, w.n);
+        call.residual = r->as<float>();
+    }
+    nb::gil_scoped_release release;
+    convolve(*packed.kernels, call, threads);
 }
 
 void call_layer_norm(const Kernels& kernels, nb::handle x, nb::handle weight, nb::handle bias, float eps, nb::handle y) {
@@ -206,9 +314,13 @@ NB_MODULE(_core, m) {
         .def_prop_ro("nbytes", &KvCache::bytes)
         .def("clear", &KvCache::clear);
 
+    nb::class_<PackedLayer>(m, "Layer");
+
     nb::class_<Kernels>(m, "Kernels")
         .def_prop_ro("name", [](const Kernels& k) { return k.name; })
         .def("pack", &pack_weights, "values"_a, "scale"_a.none(), "n"_a, "k"_a, "group"_a, "format"_a, "activations"_a)
+        .def("pack_layer", &pack_layer, "matrices"_a, "norms"_a, "scales"_a, "eps"_a, "heads"_a, "kv_heads"_a,
+             "head_dim"_a, "max_period"_a, "context"_a)
         .def("attention", &call_attention, "qkv"_a, "cache"_a, "heads"_a, "kv_heads"_a, "max_period"_a, "context"_a,
              "y"_a, "threads"_a)
         .def("layer_norm", &call_layer_norm, "x"_a, "weight"_a.none(), "bias"_a.none(), "eps"_a, "y"_a)
@@ -221,6 +333,9 @@ NB_MODULE(_core, m) {
     m.def("kernels", &find_kernels, "name"_a, nb::rv_policy::reference);
     m.def("linear", &call_linear, "x"_a, "weight"_a, "bias"_a.none(), "activation"_a, "gain"_a.none(),
           "residual"_a.none(), "y"_a, "threads"_a);
+    m.def("transformer_layer", &call_transformer_layer, "layer"_a, "x"_a, "caches"_a, "y"_a, "threads"_a);
+    m.def("convolve", &call_convolve, "x"_a, "past"_a, "weight"_a, "bias"_a.none(), "stride"_a, "dilation"_a, "before"_a,
+          "activation"_a, "residual"_a.none(), "y"_a, "threads"_a);
 }
 
 }  // namespace pq

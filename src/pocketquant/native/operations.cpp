@@ -2,12 +2,14 @@
 
 #include <algorithm>
 
+#include "isa/scratch.h"
 #include "pool.h"
 
 namespace pq {
 namespace {
 
 constexpr double kWorthSplitting = 400e3;  // multiplications: about 20 microseconds of one core
+constexpr std::size_t kKeptBytes = 4 << 20;  // working memory that a thread keeps
 constexpr int kPartsPerThread = 3;         // so that a late thread leaves little to wait for
 
 int begin_of(int part, int parts, int size) { return static_cast<int>(static_cast<long long>(size) * part / parts); }
@@ -76,6 +78,42 @@ void attention(const Kernels& kernels, const AttentionShape& shape, const float*
         });
     }
     cache.advance(rows);
+}
+
+void convolve(const Kernels& kernels, const ConvolveCall& call, int threads) {
+    const std::size_t channels = call.channels, past = call.past_rows() * channels, fresh = call.rows * channels;
+    const int kernel = call.kernel(), windows = call.rows / call.stride;
+    const std::size_t gathered = call.dilation > 1 ? static_cast<std::size_t>(windows) * kernel * channels : 0;
+    Buffer own;  // a whole recording is not worth keeping room for
+    const std::size_t bytes = (past + fresh + gathered) * sizeof(float);
+    float* rows = static_cast<float*>((bytes > kKeptBytes ? own : scratch().windows).at_least(bytes));
+    std::copy_n(call.past, past, rows);
+    if (call.before == Activation::none)
+        std::copy_n(call.x, fresh, rows + past);
+    else
+        kernels.activate(call.x, rows + past, fresh, call.before);
+    std::copy_n(rows + fresh, past, call.past);
+
+    LinearCall product{};
+    product.weights = call.weights;
+    product.x = rows;
+    product.x_stride = call.stride * channels;
+    if (gathered) {
+        float* out = rows + past + fresh;
+        product.x = out;
+        product.x_stride = kernel * channels;
+        for (int t = 0; t < windows; ++t)
+            for (int j = 0; j < kernel; ++j, out += channels)
+                std::copy_n(rows + (t * call.stride + j * call.dilation) * channels, channels, out);
+    }
+    product.rows = windows;
+    product.y = call.y;
+    product.y_stride = call.weights->n;
+    product.bias = call.bias;
+    product.residual = call.residual;
+    product.residual_stride = call.weights->n;
+    product.activation = call.activation;
+    linear(kernels, product, threads);
 }
 
 }  // namespace pq

@@ -19,4 +19,21 @@ struct AttentionShape {
 void attention(const Kernels& kernels, const AttentionShape& shape, const float* qkv, int rows, KvCache& cache, float* y,
                int threads);
 
+// A causal convolution: rows of `past` and of before(x) under windows; leaves the last rows in `past`.
+struct ConvolveCall {
+    const Weights* weights;
+    const float* x;  // [rows, channels]
+    float* past;     // [span - stride, channels]
+    int rows, channels, stride, dilation;
+    Activation before, activation;
+    const float* bias;
+    const float* residual;  // [rows / stride, n], contiguous, or null
+    float* y;               // the same shape
+
+    int kernel() const { return weights->k / channels; }
+    int past_rows() const { return (kernel() - 1) * dilation + 1 - stride; }
+};
+
+void convolve(const Kernels& kernels, const ConvolveCall& call, int threads);
+
 }  // namespace pq

@@ -13,6 +13,7 @@ belongs to one utterance and to one thread at a time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -111,6 +112,39 @@ class PackedWeight(Protocol):
     def nbytes(self) -> int:
         """Bytes it occupies."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class TransformerLayerWeights:
+    """One pre-norm transformer layer: what `Ops.pack_layer` takes. Its matrices are packed by the same Ops.
+
+    Attributes:
+        norm1, norm2: weight and bias `[dim]` of the layer norms before the attention and the feed-forward part.
+        in_proj, out_proj: attention: `[(heads + 2 * kv_heads) * head_dim, dim]` and back.
+        linear1, linear2: feed-forward: `[hidden, dim]` and back.
+        scale1, scale2: layer scales `[dim]`, or None.
+        eps: of the norms.
+        heads, kv_heads, head_dim, max_period, context: see `Ops.attention`.
+    """
+
+    norm1: tuple[F32, F32]
+    in_proj: PackedWeight
+    out_proj: PackedWeight
+    scale1: F32 | None
+    norm2: tuple[F32, F32]
+    linear1: PackedWeight
+    linear2: PackedWeight
+    scale2: F32 | None
+    eps: float
+    heads: int
+    kv_heads: int
+    head_dim: int
+    max_period: float
+    context: int | None
+
+
+class PackedLayer(Protocol):
+    """A `TransformerLayerWeights` as an implementation wants it. Opaque, immutable, shareable by threads."""
 
 
 class KVCache(Protocol):
@@ -233,6 +267,57 @@ class Ops(Protocol):
         """
         ...
 
+    def pack_layer(self, layer: TransformerLayerWeights) -> PackedLayer:
+        """Get a transformer layer ready, once, at load."""
+        ...
+
+    def transformer_layer(self, x: F32, layer: PackedLayer, caches: Sequence[KVCache]) -> F32:
+        """x + scale1 * attention(norm1(x)), then x + scale2 * linear2(gelu(linear1(norm2(x)))).
+
+        The composition of `layer_norm`, `linear` and `attention` (see `ops.composed`), in one call.
+
+        Args:
+            x: `[N * T, dim]`, T new positions for each of N utterances, one utterance after the other.
+            layer: from `pack_layer`.
+            caches: the past of each of the N utterances in this layer; each grows by T.
+
+        Returns:
+            float32 `[N * T, dim]`.
+        """
+        ...
+
+    def convolve(
+        self,
+        x: F32,
+        past: F32,
+        weight: PackedWeight,
+        bias: F32 | None = None,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        before: Activation | None = None,
+        activation: Activation | None = None,
+        residual: F32 | None = None,
+    ) -> F32:
+        """A causal convolution as a product: `residual + activation(windows W^T + bias)`, `[T / stride, n]`.
+
+        The input rows are those of `past`, then those of `before(x)`; a window holds `kernel` of them, `dilation`
+        apart, and the next one begins `stride` rows later.
+
+        Args:
+            x: `[T, C]`; T is a multiple of the stride.
+            past: `[(kernel - 1) * dilation + 1 - stride, C]`, contiguous: the rows before x, already through
+                `before`. It is overwritten with the last rows, for the next call.
+            weight: `[n, kernel * C]`.
+            bias: `[n]`.
+            stride: input rows per output row.
+            dilation: input rows between two of a window.
+            before: activation of the input.
+            activation: of the output.
+            residual: `[T / stride, n]`.
+        """
+        ...
+
     def layer_norm(self, x: F32, weight: F32 | None, bias: F32 | None, eps: float) -> F32:
         """(x - mean) / sqrt(var + eps) * weight + bias for each row, with the biased variance.
 
@@ -244,10 +329,6 @@ class Ops(Protocol):
         """x * (1 + scale) + shift, all `[T, channels]`."""
         ...
 
-    def silu(self, x: F32) -> F32:
-        """x / (1 + exp(-x))."""
-        ...
-
-    def elu(self, x: F32) -> F32:
-        """x where x > 0, else exp(x) - 1."""
+    def activate(self, x: F32, activation: Activation) -> F32:
+        """An activation of every number: see `linear`."""
         ...

@@ -5,7 +5,7 @@ Importing this module raises ImportError where the core is not installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -13,7 +13,15 @@ import numpy as np
 
 from pocketquant import _core
 from pocketquant.errors import PocketQuantError
-from pocketquant.ops.interface import F32, Activation, KVCache, LinearWeight, PackedWeight
+from pocketquant.ops.interface import (
+    F32,
+    Activation,
+    KVCache,
+    LinearWeight,
+    PackedLayer,
+    PackedWeight,
+    TransformerLayerWeights,
+)
 from pocketquant.ops.isa import active_isa
 
 ACTIVATION_CODES: dict[Activation | None, int] = {None: 0, "gelu": 1, "silu": 2, "elu": 3}
@@ -111,6 +119,48 @@ class NativeOps:
         """See `Ops.new_cache`."""
         return NativeCache(self._kernels, _core.Cache(capacity, kv_heads, head_dim, window or 0, exact))
 
+    def pack_layer(self, layer: TransformerLayerWeights) -> PackedLayer:
+        """See `Ops.pack_layer`. It holds the packed matrices and copies of the rest."""
+        return self._kernels.pack_layer(
+            (layer.in_proj, layer.out_proj, layer.linear1, layer.linear2),
+            (*layer.norm1, *layer.norm2),
+            (layer.scale1, layer.scale2),
+            layer.eps,
+            layer.heads,
+            layer.kv_heads,
+            layer.head_dim,
+            layer.max_period,
+            layer.context or 0,
+        )
+
+    def transformer_layer(self, x: F32, layer: PackedLayer, caches: Sequence[KVCache]) -> F32:
+        """See `Ops.transformer_layer`."""
+        y = np.empty(x.shape, np.float32)
+        pasts = [cast(NativeCache, cache).past for cache in caches]
+        _core.transformer_layer(cast(_core.Layer, layer), x, pasts, y, self.threads)
+        return y
+
+    def convolve(
+        self,
+        x: F32,
+        past: F32,
+        weight: PackedWeight,
+        bias: F32 | None = None,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        before: Activation | None = None,
+        activation: Activation | None = None,
+        residual: F32 | None = None,
+    ) -> F32:
+        """See `Ops.convolve`."""
+        w = cast(_core.Weights, weight)
+        y = np.empty((x.shape[0] // stride, w.n), np.float32)
+        x = np.ascontiguousarray(x)
+        codes = ACTIVATION_CODES[before], ACTIVATION_CODES[activation]
+        _core.convolve(x, past, w, bias, stride, dilation, *codes, residual, y, self.threads)
+        return y
+
     def layer_norm(self, x: F32, weight: F32 | None, bias: F32 | None, eps: float) -> F32:
         """See `Ops.layer_norm`."""
         x = np.ascontiguousarray(x)
@@ -125,15 +175,8 @@ class NativeOps:
         self._kernels.modulate(contiguous(x), contiguous(shift), contiguous(scale), y)
         return y
 
-    def silu(self, x: F32) -> F32:
-        """See `Ops.silu`."""
-        return self._activate(x, "silu")
-
-    def elu(self, x: F32) -> F32:
-        """See `Ops.elu`."""
-        return self._activate(x, "elu")
-
-    def _activate(self, x: F32, activation: Activation) -> F32:
+    def activate(self, x: F32, activation: Activation) -> F32:
+        """See `Ops.activate`."""
         y = np.empty(x.shape, np.float32)
         self._kernels.activate(
             np.ascontiguousarray(x).reshape(-1), ACTIVATION_CODES[activation], y.reshape(-1)

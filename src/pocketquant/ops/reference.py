@@ -7,20 +7,23 @@ partial sum is an integer that the float type holds exactly (2**24 for float32, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketquant.ops import composed
 from pocketquant.ops.interface import (
     F32,
     INT8_LEVELS,
     Activation,
     KVCache,
     LinearWeight,
+    PackedLayer,
     PackedWeight,
+    TransformerLayerWeights,
     int16_levels,
 )
 
@@ -123,6 +126,41 @@ class ReferenceOps:
         """See `Ops.new_cache`. Every cache is float32 here, `exact` or not."""
         return ReferenceCache(capacity, kv_heads, head_dim, window)
 
+    def pack_layer(self, layer: TransformerLayerWeights) -> PackedLayer:
+        """The layer as it is."""
+        return layer
+
+    def transformer_layer(self, x: F32, layer: PackedLayer, caches: Sequence[KVCache]) -> F32:
+        """See `Ops.transformer_layer`."""
+        return composed.transformer_layer(self, x, cast(TransformerLayerWeights, layer), caches)
+
+    def convolve(
+        self,
+        x: F32,
+        past: F32,
+        weight: PackedWeight,
+        bias: F32 | None = None,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        before: Activation | None = None,
+        activation: Activation | None = None,
+        residual: F32 | None = None,
+    ) -> F32:
+        """See `Ops.convolve`."""
+        return composed.convolve(
+            self,
+            x,
+            past,
+            weight,
+            bias,
+            stride=stride,
+            dilation=dilation,
+            before=before,
+            activation=activation,
+            residual=residual,
+        )
+
     def layer_norm(self, x: F32, weight: F32 | None, bias: F32 | None, eps: float) -> F32:
         """See `Ops.layer_norm`."""
         centred = x - x.mean(axis=-1, keepdims=True)
@@ -136,13 +174,9 @@ class ReferenceOps:
         """See `Ops.modulate`."""
         return x * (1 + scale) + shift
 
-    def silu(self, x: F32) -> F32:
-        """See `Ops.silu`."""
-        return silu(x)
-
-    def elu(self, x: F32) -> F32:
-        """See `Ops.elu`."""
-        return elu(x)
+    def activate(self, x: F32, activation: Activation) -> F32:
+        """See `Ops.activate`."""
+        return ACTIVATIONS[activation](x)
 
 
 class ReferenceCache:

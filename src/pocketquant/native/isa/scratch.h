@@ -6,10 +6,12 @@
 namespace pq {
 
 struct Scratch {
-    Buffer rows;    // quantized rows of x
-    Buffer scales;  // their steps and sums
-    Buffer panel;   // one panel widened to float
-    Buffer scores;  // attention
+    Buffer rows;     // quantized rows of x
+    Buffer scales;   // their steps and sums
+    Buffer panel;    // one panel widened to float
+    Buffer scores;   // attention
+    Buffer windows;  // rows of a convolution
+    Buffer layer;    // between the parts of a transformer layer
 };
 
 Scratch& scratch();  // one per thread
