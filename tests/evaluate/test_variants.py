@@ -29,10 +29,13 @@ def test_recipes_are_those_of_quantize() -> None:
     assert schemes("int8+codec-float") == schemes("int8")
 
 
-def test_conv_int8_changes_convolutions_only_and_leaves_small_ones_alone() -> None:
-    before, after = schemes("int8"), schemes("int8+conv-int8")
+@pytest.mark.parametrize(("option", "wanted"), [("conv-int8", {"int8-tensor"}), ("conv-f16", {"f16"})])
+def test_conv_options_change_convolutions_only_and_leave_small_ones_alone(
+    option: str, wanted: set[str]
+) -> None:
+    before, after = schemes("int8"), schemes(f"int8+{option}")
     changed = {name: scheme for name, scheme in after.items() if scheme != before[name]}
-    assert set(changed.values()) == {"int8", "int8-tensor"}
+    assert set(changed.values()) == wanted
     assert all(name.startswith("mimi.decoder.model.") and "conv" in name for name in changed)
     assert "mimi.decoder.model.11.conv.weight" not in changed  # the last one, 16 -> 1
 

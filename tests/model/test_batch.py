@@ -167,20 +167,20 @@ def test_the_next_one_takes_the_place_of_the_one_that_ended(
 
 def test_one_thread_starts_none(model: SpeechModel, monkeypatch: pytest.MonkeyPatch) -> None:
     model.threads = 1
-    decode = model.decoder.decode_frame
+    decode = model.decoder.features
 
     def watching(*args: Any) -> Any:
         assert workers() == []
         return decode(*args)
 
-    monkeypatch.setattr(model.decoder, "decode_frame", watching)
+    monkeypatch.setattr(model.decoder, "features", watching)
     generate_batch(model, jobs(model), 4)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_few_latents_lie_ready(model: SpeechModel, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     model.threads, size = threads, 4
-    together, decode = model.flow_lm.step_together, model.decoder.decode_frame
+    together, decode = model.flow_lm.step_together, model.decoder.features
     lock = threading.Lock()
     ready, most = 0, 0
 
@@ -199,7 +199,7 @@ def test_few_latents_lie_ready(model: SpeechModel, monkeypatch: pytest.MonkeyPat
         return decode(*args)
 
     monkeypatch.setattr(model.flow_lm, "step_together", stepping)
-    monkeypatch.setattr(model.decoder, "decode_frame", decoding)
+    monkeypatch.setattr(model.decoder, "features", decoding)
     never = Sampling(eos_threshold=float("inf"))
     made = [Job(job.state, job.tokens, never, job.rng) for job in jobs(model)]
     generate_batch(model, made, size)
@@ -211,7 +211,7 @@ def test_two_utterances_are_decoded_at_the_same_time(
     model: SpeechModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The language model needs no thread of its own: while it has enough latents ready, both threads decode."""
-    decode = model.decoder.decode_frame
+    decode = model.decoder.features
     both = threading.Barrier(2, timeout=20)
     met = threading.Event()
 
@@ -221,14 +221,14 @@ def test_two_utterances_are_decoded_at_the_same_time(
             met.set()
         return decode(*args)
 
-    monkeypatch.setattr(model.decoder, "decode_frame", meeting)
+    monkeypatch.setattr(model.decoder, "features", meeting)
     generate_batch(model, jobs(model), 4)
     assert met.is_set()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(
-    ("part", "method"), [("flow_lm", "prompt"), ("flow_lm", "step_together"), ("decoder", "decode_frame")]
+    ("part", "method"), [("flow_lm", "prompt"), ("flow_lm", "step_together"), ("decoder", "features")]
 )
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_errors_of_every_stage_reach_the_caller(

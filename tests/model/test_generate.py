@@ -148,8 +148,10 @@ def test_an_end_of_ours_does_not_set_the_callers_event(model: SpeechModel, voice
     assert not stop.is_set()
 
 
-@pytest.mark.parametrize(("part", "method"), [("flow_lm", "step"), ("decoder", "decode_frame")])
-def test_errors_of_either_thread_reach_the_caller(
+@pytest.mark.parametrize(
+    ("part", "method"), [("flow_lm", "step"), ("decoder", "features"), ("decoder", "render")]
+)
+def test_errors_of_any_thread_reach_the_caller(
     model: SpeechModel, voice: VoiceState, monkeypatch: pytest.MonkeyPatch, part: str, method: str
 ) -> None:
     original = getattr(getattr(model, part), method)
@@ -257,7 +259,7 @@ def test_quantized_models_speak_without_float_copies(name: str, scheme: str) -> 
 def test_the_pipeline_overlaps(
     model: SpeechModel, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Steps and frames of 10 ms each take together about as long as one of them, not as both."""
+    """Steps and both halves of frames, 10 ms each, take together about as long as one of them, not as all."""
 
     def slow(method: Any) -> Any:
         def wrapped(*args: Any) -> Any:
@@ -267,7 +269,8 @@ def test_the_pipeline_overlaps(
         return wrapped
 
     monkeypatch.setattr(model.flow_lm, "step", slow(model.flow_lm.step))
-    monkeypatch.setattr(model.decoder, "decode_frame", slow(model.decoder.decode_frame))
+    monkeypatch.setattr(model.decoder, "features", slow(model.decoder.features))
+    monkeypatch.setattr(model.decoder, "render", slow(model.decoder.render))
     spans: list[float] = []
     for _ in range(3):
         start = time.perf_counter()
@@ -290,7 +293,7 @@ def test_one_thread_takes_turns_and_starts_none(
         return wrapped
 
     monkeypatch.setattr(alone.flow_lm, "step", noting("step", alone.flow_lm.step))
-    monkeypatch.setattr(alone.decoder, "decode_frame", noting("decode", alone.decoder.decode_frame))
+    monkeypatch.setattr(alone.decoder, "render", noting("decode", alone.decoder.render))
     stream = alone.generate(voice, TOKENS, NEVER)
     first = next(stream)
     assert done == ["step", "decode"]
@@ -315,6 +318,7 @@ def test_a_slow_listener_holds_the_work_back(
     model: SpeechModel, voice: VoiceState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generate, "FRAMES_AHEAD", 3)
+    monkeypatch.setattr(generate, "FEATURES_AHEAD", 2)
     step, calls = model.flow_lm.step, 0
 
     def counting(*args: Any) -> Any:
@@ -325,12 +329,12 @@ def test_a_slow_listener_holds_the_work_back(
     monkeypatch.setattr(model.flow_lm, "step", counting)
     stream = model.generate(voice, TOKENS, NEVER)
     chunks = [next(stream)]
-    # Given: 1. Ready for the listener: 3. In the decoder's hands: none. Ready for the decoder: 3.
+    # Given: 1. Ready for the listener: 3. In anybody's hands: none. Ready for the halves of the decoder: 3 and 2.
     deadline = time.monotonic() + 20
-    while calls < 7 and time.monotonic() < deadline:
+    while calls < 9 and time.monotonic() < deadline:
         time.sleep(0.002)
     time.sleep(0.05)
-    assert calls == 7
+    assert calls == 9
     chunks += list(stream)
     assert (len(chunks), calls) == (FRAMES, FRAMES)
 

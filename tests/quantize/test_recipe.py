@@ -42,13 +42,13 @@ def chosen(recipe: str) -> dict[str, str]:
 
 def test_int8() -> None:
     assert list(chosen("int8").values()) == [
-        "int8", "int8", "int8", "f32", "f32", "int8", "int8", "f32", "f16", "f32", "f16", "int8", "int8", "f32",
+        "int8", "int8", "int8", "f32", "f32", "int8", "int8", "f32", "f16", "f32", "int8-tensor", "int8", "int8", "f32",
     ]  # fmt: skip
 
 
 def test_int4() -> None:
     assert list(chosen("int4").values()) == [
-        "int4-g32", "int4-g32", "int4-g32", "f32", "f32", "int8", "int8", "f32", "f16", "f32", "f16",
+        "int4-g32", "int4-g32", "int4-g32", "f32", "f32", "int8", "int8", "f32", "f16", "f32", "int8-tensor",
         "int4-g32", "int4-g32", "f32",
     ]  # fmt: skip
 

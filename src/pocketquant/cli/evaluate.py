@@ -56,7 +56,7 @@ def evaluate(
         typer.Option(
             metavar="A,B,...",
             help=f"Recipes ({', '.join(PRESETS)}) or quantized files, each with options: +codec-float, "
-            "+codec-int16, +codec-int8 (activations of the codec), +conv-int8 (its convolutions in int8).",
+            "+codec-int16, +codec-int8 (activations of the codec), +conv-int8, +conv-f16 (its convolutions).",
         ),
     ] = RECIPES,
     sentences: Annotated[

@@ -3,7 +3,8 @@
     int8                    the recipe as it is
     int8+codec-float        codec with float activations (the rule: 16 bits where its weights are integers)
     int8+codec-int8         codec with 8-bit activations: what hisses in other engines
-    int8+conv-int8          convolutions of the decoder in int8 as well
+    int8+conv-int8          convolutions of the decoder in int8, the last ones too
+    int8+conv-f16           ... in float16, the first ones too
     small.safetensors       a file that `pocketquant quantize` wrote from the same model
 
 Recipes are applied in memory.
@@ -38,7 +39,8 @@ CONV_RULES = {
     "conv-int8": (
         Rule("mimi.decoder.model.*.conv.weight", "int8", optional=True),
         Rule("mimi.decoder.model.*.convtr.weight", "int8-tensor", optional=True),
-    )
+    ),
+    "conv-f16": (Rule("mimi.decoder.model.*conv*.weight", "f16", optional=True),),
 }
 
 

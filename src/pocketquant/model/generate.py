@@ -2,9 +2,10 @@
 
     tokens -> [LM: prompt, then one latent per frame] -> [decoder: one chunk per latent] -> caller
 
-With two threads or more both halves run at their own speed (`ahead`), so a frame leaves as soon as it is
-decoded, while the language model is at one of the next. Many utterances at once: `batch`. Official:
-`models/tts_model.py`.
+With two threads or more the language model and both halves of the decoder run at their own speed (`ahead`), so a
+frame leaves as soon as it is decoded, while the language model is at one of the next. Three parts, because two
+never take the same time: whoever has to wait leaves the processor to the others. Many utterances at once:
+`batch`. Official: `models/tts_model.py`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ SECONDS_OF_PADDING = 2.0
 FRAMES_AHEAD = 25
 """How far the language model may be ahead of the decoder, and the decoder of the listener: 2 s each. Enough
 for any hiccup of a neighbour; a listener who leaves has not had a whole paragraph computed for nothing."""
+FEATURES_AHEAD = 4
+"""How far the first half of the decoder may be ahead of the second."""
 
 
 class SpeechModel:
@@ -71,8 +74,9 @@ class SpeechModel:
             threads: how many threads one generation uses, at least 1; default: 2, or 1 on a machine with one
                 processor. The sound is the same with any number.
                 1: none is started: language model and decoder take turns in the caller's thread, a frame each.
-                2: language model and decoder run side by side. Both threads work on the same product only
-                where nothing runs beside: a voice, a prompt, the first frame.
+                2: language model and decoder run side by side, the decoder in two halves, so that whichever part is
+                behind gets the time. Two threads work on the same product only where nothing runs beside: a
+                voice, a prompt, the first frame.
                 More: they help with these, and with batches.
 
         Raises:
@@ -230,8 +234,12 @@ class SpeechModel:
     def audio(self, latents: Iterable[F32]) -> Generator[F32, None, None]:
         """The codec's half: a chunk `[frame_size]` for each latent, the first one faded in."""
         sound = self.new_sound()
-        for latent in latents:
-            yield sound.decode(self.flow_lm.to_codec(latent))
+        features = (sound.features(self.flow_lm.to_codec(latent)) for latent in latents)
+        if self.threads > 1:
+            features = ahead(features, FEATURES_AHEAD, "pocketquant-features")
+        with closing(features):
+            for each in features:
+                yield sound.render(each)
 
     def new_sound(self) -> Sound:
         """The codec at the beginning of an utterance."""

@@ -78,11 +78,18 @@ class MimiDecoder:
 
     def decode_frame(self, latent: F32, state: DecoderState) -> F32:
         """One latent `[1, dimension]` to sound `[frame_size]`, float32, nominally in -1..1."""
+        return self.render(self.features(latent, state), state)
+
+    def features(self, latent: F32, state: DecoderState) -> F32:
+        """The first half of `decode_frame`: to `[stride, dim]`, what the convolutions read."""
         x = self.project(latent)
         if self.upsample is not None:
             x = self.upsample(x, state.stream)
-        x = self.transformer(x, state.caches)
-        return self.seanet(x, state.stream).reshape(-1)
+        return self.transformer(x, state.caches)
+
+    def render(self, features: F32, state: DecoderState) -> F32:
+        """The second half: to sound. The halves share no part of the state, so two threads may take one each."""
+        return self.seanet(features, state.stream).reshape(-1)
 
 
 class MimiEncoder:

@@ -107,7 +107,15 @@ class Sound:
 
     def decode(self, latent: F32) -> F32:
         """The next latent `[1, dimension]` (see `FlowLM.to_codec`) to a chunk `[frame_size]`."""
-        chunk = self._decoder.decode_frame(latent, self._state)
+        return self.render(self.features(latent))
+
+    def features(self, latent: F32) -> F32:
+        """The first half of `decode` (see `MimiDecoder.features`)."""
+        return self._decoder.features(latent, self._state)
+
+    def render(self, features: F32) -> F32:
+        """The second half."""
+        chunk = self._decoder.render(features, self._state)
         n = min(len(self._fade), len(chunk))
         chunk[:n] *= self._fade[:n]
         self._fade = self._fade[:0]

@@ -1,6 +1,10 @@
 // Memory the kernels read and write: 64-byte aligned, uninitialised, freed with its owner.
 #pragma once
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <cstddef>
 #include <cstdlib>
 #include <new>
@@ -9,6 +13,7 @@
 namespace pq {
 
 inline constexpr std::size_t kAlign = 64;  // a cache line, and the widest vector
+inline constexpr std::size_t kHugePage = std::size_t(2) << 20;
 
 inline std::size_t round_up(std::size_t value, std::size_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
@@ -34,7 +39,13 @@ class Buffer {
         bytes_ = 0;
         if (bytes == 0) return;
         void* memory = nullptr;
-        if (posix_memalign(&memory, kAlign, round_up(bytes, kAlign)) != 0) throw std::bad_alloc();
+        const std::size_t align = bytes >= kHugePage ? kHugePage : kAlign;
+        if (posix_memalign(&memory, align, round_up(bytes, kAlign)) != 0) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+        // Weights are read from end to end for every frame: 4 KB pages stop the prefetcher at each border. Only whole
+        // pages, so that no memory is added.
+        if (bytes >= kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
         data_ = memory;
         bytes_ = bytes;
     }

@@ -39,8 +39,15 @@ _LATENT_DOORS = _rules(
 _LM_TRANSFORMER = ("flow_lm.transformer.*_proj.weight", "flow_lm.transformer.*.linear?.weight")
 _MIMI_TRANSFORMERS = ("mimi.*_transformer.*.*_proj.weight", "mimi.*_transformer.*.linear?.weight")
 _FLOW_HEAD_AND_EMBEDDING = _rules("flow_lm.flow_net.*.weight=int8", "flow_lm.conditioner.*.weight=int8")
-# Convolutions hiss with coarser weights in pauses, where word error rates hear nothing.
-_CODEC = _rules("mimi.*.weight=f16")
+# Coarse convolutions hiss in pauses, where word error rates hear nothing: the encoder and the last stage of the
+# decoder, right before the sound, stay in f16. Before it 8 bits are enough (with 16-bit activations, see `Ops.linear`;
+# docs/QUALITY.md). A transposed convolution has its output channels inside of its rows: only one scale for the whole
+# tensor stays with all of them.
+_CODEC = _rules(
+    "mimi.decoder.model.[0-6].*conv.weight=int8",
+    "mimi.decoder.model.[0-6].convtr.weight=int8-tensor",
+    "mimi.*.weight=f16",
+)
 
 
 def _transformers(scheme: str) -> tuple[Rule, ...]:
@@ -57,13 +64,19 @@ PRESETS: dict[str, Recipe] = {
     "int8-lm": Recipe("int8-lm", _rules(*(f"{pattern}=int8" for pattern in _LM_TRANSFORMER))),
     "int4": Recipe(
         "int4",
-        (*_EXACT, *_LATENT_DOORS, *_transformers("int4-g32"), *_FLOW_HEAD_AND_EMBEDDING, *_CODEC),
+        (
+            *_EXACT,
+            *_LATENT_DOORS,
+            *_transformers("int4-g32"),
+            *_FLOW_HEAD_AND_EMBEDDING,
+            *_CODEC,
+        ),
         min_size=SMALL,
     ),
 }
 DESCRIPTIONS: dict[str, str] = {
     "origin": "one scale a tensor, everything but embeddings and output projections, as the origin's defaults",
-    "int8": "transformers, flow head and embedding in int8, convolutions in f16",
+    "int8": "transformers, flow head, embedding and the decoder's wide convolutions in int8, the rest in f16",
     "int8-lm": "only the language model's attention and feed-forward, as the official package at load time",
-    "int4": "transformers in 4 bits (groups of 32), flow head and embedding in int8, convolutions in f16",
+    "int4": "transformers in 4 bits (groups of 32); flow head, embedding and wide convolutions in int8, others in f16",
 }
