@@ -6,8 +6,6 @@ the file, and no script. Everything that stems from a file or a user is escaped.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -27,6 +25,7 @@ from pocketquant.evaluate.sensitivity import Group
 from pocketquant.evaluate.statistics import Estimate
 from pocketquant.evaluate.verdict import LIMITS, judge
 from pocketquant.report.charts import element
+from pocketquant.report.document import document
 from pocketquant.report.format import size_text
 
 # Measures that are drawn, with the value that means no change.
@@ -49,11 +48,6 @@ def html_page(evaluation: Evaluation, ranking: Mapping[str, Sequence[Group]] | N
     """
     shared = files("pocketquant.report").joinpath("page.css").read_text(encoding="utf-8")
     own = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    style = shared + own
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; media-src data:; base-uri 'none'"
-    )
     sections = (
         _header(evaluation),
         "<main>",
@@ -67,21 +61,7 @@ def html_page(evaluation: Evaluation, ranking: Mapping[str, Sequence[Group]] | N
         element("footer", element("p", "Written by pocketquant evaluate. This page loads nothing.")),
     )
     title = f"{evaluation.model} - pocketquant evaluate"
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="{escape(policy, quote=True)}">
-<title>{escape(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-{chr(10).join(section for section in sections if section)}
-</body>
-</html>
-"""
+    return document(title, sections, style=shared + own, media=True)
 
 
 def _header(evaluation: Evaluation) -> str:

@@ -7,8 +7,6 @@ a file is escaped.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -22,6 +20,7 @@ from pocketquant.report.charts import (
     size_chart,
     snr_chart,
 )
+from pocketquant.report.document import document
 from pocketquant.report.format import (
     count_text,
     db_text,
@@ -44,46 +43,23 @@ def html_report(report: Report) -> str:
     style, script = (
         files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
     )
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
-    title = f"{report.source}, {report.recipe} - pocketquant report"
-    body = "\n".join(
-        (
-            _header(report),
-            "<main>",
-            _totals(report),
-            _sizes(report),
-            _precision(report),
-            _worst(report),
-            _tensors(report),
-            _how(report),
-            "</main>",
-            element(
-                "footer",
-                element("p", f"Written by pocketquant {escape(report.version)}. This page loads nothing."),
-            ),
-        )
+    sections = (
+        _header(report),
+        "<main>",
+        _totals(report),
+        _sizes(report),
+        _precision(report),
+        _worst(report),
+        _tensors(report),
+        _how(report),
+        "</main>",
+        element(
+            "footer",
+            element("p", f"Written by pocketquant {escape(report.version)}. This page loads nothing."),
+        ),
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="{escape(policy, quote=True)}">
-<title>{escape(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-<script>{script}</script>
-</body>
-</html>
-"""
-
-
-def _hash(content: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
+    title = f"{report.source}, {report.recipe} - pocketquant report"
+    return document(title, sections, style=style, script=script)
 
 
 def _header(report: Report) -> str:
