@@ -264,6 +264,11 @@ RULE_SETS: dict[str, dict[str, Any]] = {
 }
 
 
+def plain_tokenizer() -> bytes:
+    """A sentencepiece model of 1000 lower-case English pieces that changes no text."""
+    return (Path(__file__).resolve().parent / "model/sentencepiece.model").read_bytes()
+
+
 def demo_tokenizer() -> bytes:
-    """The sentencepiece model of the voice in the box."""
+    """The sentencepiece model of the voice in the box, which rewrites words into phonemes."""
     return (Path(__file__).resolve().parents[1] / "src/pocketquant/data/demo/tokenizer.model").read_bytes()

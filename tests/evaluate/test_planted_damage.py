@@ -67,10 +67,11 @@ DAMAGES = {
 SEEN_BY = {
     "nothing": set[str](),
     "hiss": {"pause_floor_delta"},
-    "eos": {"eos_error_mean"},
+    "eos": {"eos_error_mean"},  # and, where a decision was close, what follows from it
     "gain": {"level_delta"},
     "word": {"wer_delta"},
 }
+FOLLOWS = {"eos": {"eos_flips", "eos_early", "no_end_delta"}}
 
 
 class Transcriber:
@@ -106,7 +107,8 @@ def value(name: str, measure: str) -> float:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_seen_by_its_measure_and_by_no_other(damage: str) -> None:
-    assert set(judge(result(damage)).findings) == SEEN_BY[damage]
+    found = set(judge(result(damage)).findings)
+    assert found - FOLLOWS.get(damage, set()) == SEEN_BY[damage]
 
 
 def test_no_damage_is_exact_in_every_measure() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pocketquant.errors import TextError
 from pocketquant.model.text import TextRules, prepare, split
 from pocketquant.model.tokenizer import Tokenizer, build_tokenizer
-from text_samples import RULE_SETS, demo_tokenizer, unigram_json
+from text_samples import RULE_SETS, plain_tokenizer, unigram_json
 
 GOLDEN: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "text_golden.json").read_text(encoding="utf-8")
@@ -21,7 +21,7 @@ GOLDEN: list[dict[str, Any]] = json.loads(
 def tokenizers() -> dict[str, Tokenizer]:
     return {
         "tokenizers": build_tokenizer("tokenizers", unigram_json(), 4000),
-        "sentencepiece": build_tokenizer("sentencepiece", demo_tokenizer(), 1000),
+        "sentencepiece": build_tokenizer("sentencepiece", plain_tokenizer(), 1000),
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pocketquant.errors import CheckpointError, TextError
 from pocketquant.model.tokenizer import Tokenizer, build_tokenizer
-from text_samples import demo_tokenizer, sentencepiece_model, texts, unigram_json
+from text_samples import plain_tokenizer, sentencepiece_model, texts, unigram_json
 
 
 @pytest.fixture(scope="module", params=["tokenizers", "sentencepiece"])
@@ -48,8 +48,8 @@ def test_half_a_surrogate_pair(tokenizer: Tokenizer) -> None:
     ("kind", "data", "size", "message"),
     [
         ("tokenizers", unigram_json(), 3999, "4000 pieces, the model's config says n_bins: 3999"),
-        ("sentencepiece", demo_tokenizer(), 4000, "1000 pieces"),
-        ("tokenizers", demo_tokenizer(), 1000, "looks like a 'sentencepiece' one"),
+        ("sentencepiece", plain_tokenizer(), 4000, "1000 pieces"),
+        ("tokenizers", plain_tokenizer(), 1000, "looks like a 'sentencepiece' one"),
         ("sentencepiece", unigram_json(), 4000, "looks like a 'tokenizers' one"),
         ("tokenizers", unigram_json()[:1000], 4000, "get the file again"),
         ("tokenizers", json.dumps({"a": 1}).encode(), 4000, "not a 'tokenizers' tokenizer"),

@@ -17,7 +17,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
 
-from text_samples import HAND_WRITTEN, RULE_SETS, demo_tokenizer, texts, unigram_json  # noqa: E402
+from text_samples import HAND_WRITTEN, RULE_SETS, plain_tokenizer, texts, unigram_json  # noqa: E402
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         json_path, model_path = Path(folder) / "tokenizer.json", Path(folder) / "tokenizer.model"
         json_path.write_bytes(unigram_json())
-        model_path.write_bytes(demo_tokenizer())
+        model_path.write_bytes(plain_tokenizer())
         tokenizers = {
             "tokenizers": build_tokenizer(4000, str(json_path), "tokenizers"),
             "sentencepiece": build_tokenizer(1000, str(model_path), "sentencepiece"),

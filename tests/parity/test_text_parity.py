@@ -14,7 +14,7 @@ import pytest
 from pocketquant.errors import TextError
 from pocketquant.model.text import TextRules, prepare, split
 from pocketquant.model.tokenizer import Tokenizer, build_tokenizer
-from text_samples import sentencepiece_model, texts, unigram_json
+from text_samples import demo_tokenizer, sentencepiece_model, texts, unigram_json
 
 pytest.importorskip("torch")
 chunking = pytest.importorskip("pocket_tts.models.text_chunking")
@@ -78,7 +78,7 @@ def pair(kind: str, data: bytes, folder: Path) -> tuple[Any, Tokenizer]:
     return conditioner.build_tokenizer(size, str(path), kind), build_tokenizer(kind, data, size)
 
 
-@pytest.fixture(scope="module", params=["tokenizers", "sentencepiece", "english"])
+@pytest.fixture(scope="module", params=["tokenizers", "sentencepiece", "demo", "english"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Tokenizer]:
     """(official tokenizer, ours)"""
     folder = tmp_path_factory.mktemp("tokenizer")
@@ -86,6 +86,8 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         return pair("tokenizers", unigram_json(), folder)
     if request.param == "sentencepiece":
         return pair("sentencepiece", sentencepiece_model(), folder)
+    if request.param == "demo":
+        return pair("sentencepiece", demo_tokenizer(), folder)
     if not REFERENCE.exists():
         pytest.skip("the official English tokenizer is not beside this checkout")
     return pair("tokenizers", REFERENCE.read_bytes(), folder)

@@ -1,4 +1,6 @@
-"""An exported voice -> training state, to go on from it: weights only, so the optimizer starts cold."""
+"""An exported voice -> training state, to go on from it: weights only, so the optimizer starts cold.
+
+Where the work folder has a tokenizer of its own already, that one stays and the text embeddings start anew."""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from .features import FeatureCoder
 from .layout import SIZES, build_model, make_config
 from .state import Average, Stage
 
+EMBEDDINGS = "flow_lm.conditioner.embed.weight"
 CODER = "features.safetensors"  # what the latents are; export.py writes it, the voice in the box has it here
 
 
@@ -25,14 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write tokenizer.model and the state of every stage. The latents stay as they were."""
     args.work.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(args.voice / "tokenizer.model", args.work / "tokenizer.model")
-    model = build_model(make_config(args.size, args.work / "tokenizer.model"))
+    tokenizer = args.work / "tokenizer.model"
+    if not tokenizer.exists():
+        shutil.copyfile(args.voice / "tokenizer.model", tokenizer)
+    model = build_model(make_config(args.size, tokenizer))
     weights = safetensors.torch.load_file(args.voice / "demo.safetensors")
+    if tokenizer.read_bytes() != (args.voice / "tokenizer.model").read_bytes():
+        weights[EMBEDDINGS] = model.state_dict()[EMBEDDINGS]
     model.load_state_dict({name: value.float() for name, value in weights.items()})
     coder = FeatureCoder()
     found = [folder / CODER for folder in (args.voice, Path(__file__).parent) if (folder / CODER).exists()]
     coder.load_state_dict(safetensors.torch.load_file(found[0]))
-    encoder, decoder = model.mimi, build_model(make_config(args.size, args.work / "tokenizer.model")).mimi
+    encoder, decoder = model.mimi, build_model(make_config(args.size, tokenizer)).mimi
     decoder.load_state_dict(encoder.state_dict())
     del encoder.decoder, encoder.decoder_transformer, encoder.quantizer, encoder.upsample
     del decoder.encoder, decoder.encoder_transformer, decoder.downsample

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +89,11 @@ class Batches:
         self.texts = [prepare_text(text) for text in corpus.texts]
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:
+        for pool in itertools.count():
             drawn = np.random.randint(len(self.texts), size=self.size * POOL)
             rows = sorted((self._example(int(i)) for i in drawn), key=lambda r: sum(r.allowed.shape))
-            for group in random.sample(range(POOL), POOL):
+            # Parallel processes take the same order, so that none waits for another's longer sentences.
+            for group in random.Random(pool).sample(range(POOL), POOL):
                 yield Batch.of(rows[group * self.size : (group + 1) * self.size])
 
     def row(self, i: int, ends: bool = True) -> Row:
@@ -98,9 +101,16 @@ class Batches:
         frames = int(self.corpus.frames[i])
         speech = frames - TAIL
         at = slice(self.corpus.starts[i], self.corpus.starts[i] + (frames if ends else speech + 2))
-        tokens, begin, end = self._pieces(self.texts[i])
-        position = self.corpus.arrays["position"][at].astype(np.float32)[:, None]
-        allowed = (position > begin - 2) & (position < end + 1) | ~self.corpus.arrays["aligned"][i]
+        pieces = self._pieces(self.texts[i])
+        tokens = [self.model.piece_to_id(piece) for piece in pieces]
+        position = self.corpus.arrays["position"][at].astype(np.float32)
+        matched = match_words(self.texts[i], "".join(pieces))
+        if matched and self.corpus.arrays["aligned"][i]:
+            ends = np.cumsum([len(piece) for piece in pieces])
+            spoken = np.interp(position, *matched)[:, None]
+            allowed = (spoken > np.r_[0, ends[:-1]] - 2) & (spoken < ends + 1)
+        else:
+            allowed = np.ones((len(position), len(tokens)), bool)
         phones = torch.from_numpy(self.corpus.arrays["phones"][at])
         return Row(self.latents[at], speech, tokens, torch.from_numpy(allowed), phones)
 
@@ -112,11 +122,16 @@ class Batches:
                 return row.after(self.row(j, ends=False))
         return row
 
-    def _pieces(self, text: str) -> tuple[list[int], np.ndarray, np.ndarray]:
-        """Token ids, and the characters of the text at which each begins and ends."""
+    def _pieces(self, text: str) -> list[str]:
         if random.random() < self.sampling:
-            pieces = self.model.encode(text, out_type=str, enable_sampling=True, alpha=0.3, nbest_size=-1)
-        else:
-            pieces = self.model.encode(text, out_type=str)
-        ends = np.cumsum([len(piece) for piece in pieces]) - 1  # the leading space mark is no character
-        return [self.model.piece_to_id(piece) for piece in pieces], np.r_[0, ends[:-1]], ends
+            return self.model.encode(text, out_type=str, enable_sampling=True, alpha=0.3, nbest_size=-1)
+        return self.model.encode(text, out_type=str)
+
+
+def match_words(text: str, spoken: str) -> tuple[list[int], list[int]] | None:
+    """Characters of the text and of its joined pieces at which each word begins and ends; None where the pieces
+    have other words (figures). Within a word letters and phonemes are taken to run evenly."""
+    words, said = list(re.finditer(r"[^ ]+", text)), list(re.finditer("[^▁]+", spoken))
+    if len(words) != len(said):
+        return None
+    return [at for word in words for at in word.span()], [at for word in said for at in word.span()]

@@ -14,7 +14,7 @@ from .vocoder import FRAME, SAMPLE_RATE
 
 LATENT = 32  # numbers of a latent frame:
 CODE = 28  # ... so many learnt ones, then pitch, its two slopes and a constant
-PIECES = 1000  # of the tokenizer
+PIECES = 600  # of the tokenizer
 
 # "tiny" trains on two CPU cores; "small" wants a GPU.
 SIZES: dict[str, dict[str, int]] = {
@@ -55,7 +55,7 @@ def _replacements() -> dict[str, str]:
     return rules | dict(zip(ACCENTED, PLAIN, strict=True))
 
 
-# The tokenizer knows lower-case letters, digits, space and . , ? ! ' - only. The official config rewrites
+# The tokenizer's rules know lower-case letters, digits, space and . , ? ! ' - only. The official config rewrites
 # text character by character before it is tokenized, and that is enough to bring any text there.
 REPLACEMENTS = _replacements()
 

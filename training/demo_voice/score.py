@@ -13,10 +13,10 @@ from .cardinals import cardinal
 
 
 def plain_words(text: str) -> str:
-    """Lower-case words without punctuation; figures below ten thousand are spelt out, so that "20" is "twenty"."""
-    text = re.sub(
-        r"\d+", lambda m: f" {cardinal(int(m[0]))} " if len(m[0]) < 5 else m[0], text.lower().replace(",", "")
-    )
+    """Lower-case words without punctuation; figures below ten thousand are spelt out, so that "20" is "twenty" and
+    "$20" what was said, "twenty dollars"."""
+    text = re.sub(r"\$(\d+)", r"\1 dollars", text.lower().replace(",", ""))
+    text = re.sub(r"\d+", lambda m: f" {cardinal(int(m[0]))} " if len(m[0]) < 5 else m[0], text)
     return " ".join(re.sub(r"[^a-z ]", "", text.replace("-", " ")).split())
 
 

@@ -45,13 +45,13 @@ class Schedule:
     def fraction(self) -> float:
         """Share of the run that is over, 0 to 1."""
         if self.limit:
-            return min(1.0, (self.steps - 1) / self.limit)
+            return min(1.0, self.steps / self.limit)
         return min(1.0, (time.monotonic() - self.began) / self.seconds)
 
-    def apply(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    def apply(self, optimizers: Sequence[torch.optim.Optimizer], fraction: float) -> None:
         """Set every group's rate for the next step; its peak is the group's `peak_lr` (set here at first)."""
         self.steps += 1
-        scale = min(1.0, (1 - self.fraction) / self.decay + 0.01) * min(1.0, self.steps / self.warm_up)
+        scale = min(1.0, (1 - fraction) / self.decay + 0.01) * min(1.0, self.steps / self.warm_up)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("peak_lr", group["lr"]) * scale

@@ -52,6 +52,19 @@ def examples(wordnet: Path) -> Iterator[str]:
                     yield s
 
 
+def lemmas(wordnet: Path) -> list[str]:
+    """The single words that WordNet has entries for, lower case."""
+    found = set()
+    for path in sorted(wordnet.rglob("data.*")):
+        for line in path.read_text(encoding="utf-8", errors="ignore").splitlines():
+            fields = line.split()
+            if (
+                line[:1] != " " and len(fields) > 4
+            ):  # offset, file, kind, number of words (hexadecimal), word, ...
+                found |= {word.lower() for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]}
+    return sorted(word for word in found if re.fullmatch("[a-z]+", word))
+
+
 class Templates:
     """Random sentences from fixed patterns."""
 
@@ -138,11 +151,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write sentences.txt and heldout.txt."""
+    """Write sentences.txt, heldout.txt, and words.txt: what else the tokenizer should know to say."""
     lines, held_out = collect(args.wordnet, args.templates)
     if len(held_out) < HELD_OUT_EXAMPLES:
         raise SystemExit(f"{args.wordnet} holds no WordNet data files (data.noun, data.verb ...)")
     args.work.mkdir(parents=True, exist_ok=True)
     (args.work / "sentences.txt").write_text("\n".join(lines) + "\n")
     (args.work / "heldout.txt").write_text("\n".join(held_out) + "\n")
+    (args.work / "words.txt").write_text("\n".join(lemmas(args.wordnet)) + "\n")
     print(f"{len(lines)} sentences, {len(held_out)} held out")

@@ -1,40 +1,55 @@
-"""The tokenizer: sentencepiece pieces of the prepared training sentences."""
+"""The tokenizer: sentencepiece pieces of phonemes, with rules that turn words into them."""
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import json
+import tempfile
 from pathlib import Path
 
+import hibari
 import sentencepiece
 
 from .layout import PIECES, prepare_text
+from .pronunciation import LETTERS, WORD, make_rules, write_rules
+
+
+def checked_words(path: Path) -> set[str]:
+    """The words of a list whose pronunciation the teacher has from the part of its lexicon that people checked."""
+    if not path.exists():
+        return set()
+    asset = Path(hibari.__file__).parent / "assets" / "lexicon_us_gold.json.gz"
+    return set(path.read_text().split()) & set(json.loads(gzip.decompress(asset.read_bytes())))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--work", type=Path, required=True, help="work folder (sentences.txt)")
+    parser.add_argument("--work", type=Path, required=True, help="work folder (sentences.txt, words.txt)")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write tokenizer.model. Punctuation and digits stay pieces of their own: the package splits texts there."""
+    """Write tokenizer.model. Marks stay pieces of their own: the package splits texts there."""
     lines = sorted({prepare_text(line) for line in (args.work / "sentences.txt").read_text().splitlines()})
-    prefix = args.work / "tokenizer"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_prefix=str(prefix),
-        vocab_size=PIECES,
-        hard_vocab_limit=False,
-        model_type="unigram",
-        character_coverage=1.0,
-        normalization_rule_name="identity",
-        split_digits=True,
-        max_sentencepiece_length=8,
-        user_defined_symbols=[".", ",", "?", "!", "-"],
-        required_chars="abcdefghijklmnopqrstuvwxyz0123456789'",
-        bos_id=-1,
-        eos_id=-1,
-        num_threads=2,
-        minloglevel=2,
-    )
-    prefix.with_suffix(".vocab").unlink()
-    model = sentencepiece.SentencePieceProcessor(model_file=str(prefix.with_suffix(".model")))
-    print(f"{model.vocab_size()} pieces")
+    words = set(WORD.findall(" ".join(lines))) | checked_words(args.work / "words.txt")
+    rules = make_rules(words, hibari.Hibari().g2p)
+    path = args.work / "tokenizer.model"
+    with tempfile.NamedTemporaryFile(suffix=".tsv") as file:
+        write_rules(rules, Path(file.name))
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_prefix=str(path.with_suffix("")),
+            vocab_size=PIECES,
+            hard_vocab_limit=False,
+            model_type="unigram",
+            character_coverage=1.0,
+            normalization_rule_tsv=file.name,
+            max_sentencepiece_length=4,
+            required_chars="".join(LETTERS.values()) + ".,?!",
+            bos_id=-1,
+            eos_id=-1,
+            num_threads=2,
+            minloglevel=2,
+        )
+    path.with_suffix(".vocab").unlink()
+    model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    print(f"{len(rules)} rules, {model.vocab_size()} pieces, {path.stat().st_size / 1e6:.2f} MB")

@@ -32,7 +32,7 @@ def demo(
     """Quantize the voice in the box to origin, int8 and int4, speak with each, show what that saves and costs."""
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = open_checkpoint("demo")
-    table = Table(title="the voice in the box (3.5M parameters)", title_justify="left")
+    table = Table(title="the voice in the box (3.4M parameters)", title_justify="left")
     table.add_column("recipe")
     for heading in ("weights", "bits/weight", "SNR", "quantized in", "x real time"):
         table.add_column(heading, justify="right")
