@@ -80,13 +80,16 @@ void attention(const Kernels& kernels, const AttentionShape& shape, const float*
     cache.advance(rows);
 }
 
+float* working_memory(Buffer& kept, Buffer& own, std::size_t bytes) {
+    return static_cast<float*>((bytes > kKeptBytes ? own : kept).at_least(bytes));
+}
+
 void convolve(const Kernels& kernels, const ConvolveCall& call, int threads) {
     const std::size_t channels = call.channels, past = call.past_rows() * channels, fresh = call.rows * channels;
     const int kernel = call.kernel(), windows = call.rows / call.stride;
     const std::size_t gathered = call.dilation > 1 ? static_cast<std::size_t>(windows) * kernel * channels : 0;
-    Buffer own;  // a whole recording is not worth keeping room for
-    const std::size_t bytes = (past + fresh + gathered) * sizeof(float);
-    float* rows = static_cast<float*>((bytes > kKeptBytes ? own : scratch().windows).at_least(bytes));
+    Buffer own;
+    float* rows = working_memory(scratch().windows, own, (past + fresh + gathered) * sizeof(float));
     std::copy_n(call.past, past, rows);
     if (call.before == Activation::none)
         std::copy_n(call.x, fresh, rows + past);

@@ -19,6 +19,10 @@ struct AttentionShape {
 void attention(const Kernels& kernels, const AttentionShape& shape, const float* qkv, int rows, KvCache& cache, float* y,
                int threads);
 
+// `bytes` of working memory: in `kept` for the next call if they are few, else in `own`. A voice prompt is computed at
+// once and is long; what it needs is not worth keeping.
+float* working_memory(Buffer& kept, Buffer& own, std::size_t bytes);
+
 // A causal convolution: rows of `past` and of before(x) under windows; leaves the last rows in `past`.
 struct ConvolveCall {
     const Weights* weights;

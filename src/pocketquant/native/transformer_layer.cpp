@@ -30,9 +30,8 @@ void transformer_layer(const Kernels& kernels, const TransformerLayer& layer, co
                        const std::vector<KvCache*>& caches, float* y, int threads) {
     const int rows = rows_each * static_cast<int>(caches.size()), dim = layer.dim();
     const std::size_t attended = layer.out_proj->k, projected = layer.in_proj->n, hidden = layer.linear1->n;
-    Buffer& memory = scratch().layer;
-    float* normed = static_cast<float*>(
-        memory.at_least(rows * (dim + attended + std::max(projected, hidden)) * sizeof(float)));
+    Buffer own;
+    float* normed = working_memory(scratch().layer, own, rows * (dim + attended + std::max(projected, hidden)) * sizeof(float));
     float *mixed = normed + static_cast<std::size_t>(rows) * dim, *wide = mixed + rows * attended;
 
     kernels.layer_norm(x, normed, rows, dim, layer.norm1.weight.data(), layer.norm1.bias.data(), layer.eps);
