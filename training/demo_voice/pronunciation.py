@@ -19,9 +19,7 @@ from pathlib import Path
 import yaml
 
 TABLE = yaml.safe_load((Path(__file__).parent / "phonemes.yaml").read_text(encoding="utf-8"))
-LETTERS: dict[str, str] = TABLE[
-    "letters"
-]  # teacher's phoneme, with "ˈ" before it where stressed -> our letter
+LETTERS: dict[str, str] = TABLE["letters"]  # phoneme of the teacher ("ˈ" before it: stressed) -> our letter
 SPELLINGS: dict[str, str] = TABLE["spellings"]  # what letters mostly sound like in words that have no rule
 SAME: dict[str, str] = TABLE["same"]  # phonemes of the teacher that are written as another one
 FIGURES = 2100  # figures below have rules; larger ones are read piece by piece

@@ -39,7 +39,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, lr: float, batch: int,
 
 
 def device_of(args: argparse.Namespace) -> torch.device:
-    """The GPU where there is one; sets the number of threads."""
+    """The GPU where there is one; sets the number of threads, and joins the other processes of `torchrun`."""
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.set_float32_matmul_precision("high")

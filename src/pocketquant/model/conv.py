@@ -97,8 +97,9 @@ class ConvTranspose1d:
 
     def __call__(self, x: F32, stream: Stream, *, before: Activation | None = None) -> F32:
         """`conv(before(x))`. Before the first row lie zeros."""
-        past = stream.setdefault(self.name, np.zeros_like(x[:1]))
-        product = self.product
+        product, past = self.product, stream.get(self.name)
+        if past is None:
+            past = stream[self.name] = np.zeros_like(x[:1])
         y = product.ops.convolve(x, past, product.weight, product.bias, before=before)
         return y.reshape(-1, self.out_channels)
 

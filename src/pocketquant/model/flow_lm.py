@@ -157,7 +157,7 @@ class FlowLM:
         Returns:
             The next latents `[N, latent_dim]` and N EOS logits.
         """
-        z = self.condition(self.transformer.step(self.embed_latents(latents), utterances))
+        z = self.condition(self.transformer(self.embed_latents(latents), *utterances))
         return self.flow_net.sample(z, noise, schedule), self.eos_logits(z)
 
     def to_codec(self, latents: F32) -> F32:

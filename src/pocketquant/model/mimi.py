@@ -88,7 +88,8 @@ class MimiDecoder:
         return self.transformer(x, state.caches)
 
     def render(self, features: F32, state: DecoderState) -> F32:
-        """The second half: to sound. The halves share no part of the state, so two threads may take one each."""
+        """The second half: to sound. No layer of it is in the first one, and each has an entry of its own in the
+        state, so two threads may take a half each."""
         return self.seanet(features, state.stream).reshape(-1)
 
 

@@ -7,7 +7,6 @@ biases. The language model sees everything before, the codec the last `context` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pocketquant.model.layers import Layers, Linear
@@ -119,14 +118,8 @@ class Transformer:
             for layer in self.layers
         ]
 
-    def __call__(self, x: F32, caches: Caches) -> F32:
-        """T new positions `[T, dim]` to the same; the caches grow by T."""
-        for layer, cache in zip(self.layers, caches, strict=True):
-            x = layer(x, cache)
-        return x
-
-    def step(self, x: F32, utterances: Sequence[Caches]) -> F32:
-        """One new position for each of N utterances: `[N, dim]` to the same; all caches grow by 1."""
+    def __call__(self, x: F32, *utterances: Caches) -> F32:
+        """T new positions for each of N utterances, `[N * T, dim]`, to the same; all their caches grow by T."""
         for layer, caches in zip(self.layers, zip(*utterances, strict=True), strict=True):
             x = layer(x, *caches)
         return x

@@ -1,7 +1,7 @@
-"""Larger operations as compositions of the small ones: their specification, and how one looks inside of them.
+"""Larger operations as compositions of the small ones: their specification.
 
 The compiled core does each in one call: Python between the small ones would cost more than some of them, above
-all while language model and decoder run in two threads that share one interpreter lock.
+all while language model and decoder run in threads that share one interpreter lock.
 """
 
 from __future__ import annotations

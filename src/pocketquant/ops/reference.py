@@ -134,32 +134,7 @@ class ReferenceOps:
         """See `Ops.transformer_layer`."""
         return composed.transformer_layer(self, x, cast(TransformerLayerWeights, layer), caches)
 
-    def convolve(
-        self,
-        x: F32,
-        past: F32,
-        weight: PackedWeight,
-        bias: F32 | None = None,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        before: Activation | None = None,
-        activation: Activation | None = None,
-        residual: F32 | None = None,
-    ) -> F32:
-        """See `Ops.convolve`."""
-        return composed.convolve(
-            self,
-            x,
-            past,
-            weight,
-            bias,
-            stride=stride,
-            dilation=dilation,
-            before=before,
-            activation=activation,
-            residual=residual,
-        )
+    convolve = composed.convolve
 
     def layer_norm(self, x: F32, weight: F32 | None, bias: F32 | None, eps: float) -> F32:
         """See `Ops.layer_norm`."""
