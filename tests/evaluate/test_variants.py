@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pocketquant.checkpoint.checkpoint import open_checkpoint
 from pocketquant.errors import PocketQuantError, RecipeError
 from pocketquant.evaluate.variants import Variant, parse_variants, weight_distortions
-from pocketquant.model.layers import Layers
 from pocketquant.ops.interface import LinearWeight, PackedWeight
 from pocketquant.ops.reference import ReferenceOps
 from pocketquant.pipeline import quantize_checkpoint
@@ -41,32 +39,41 @@ def test_conv_options_change_convolutions_only_and_leave_small_ones_alone(
 
 
 class Packed(ReferenceOps):
-    """Remembers the precision that the codec and the language model ask for."""
+    """Remembers the precision that is asked for with each shape."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: set[str] = set()
+        self.asked: dict[tuple[int, int], str] = {}
 
     def pack(self, weight: LinearWeight) -> PackedWeight:
-        self.asked.add(weight.activations)
+        self.asked[weight.n, weight.k] = weight.activations
         return super().pack(weight)
 
 
-@pytest.mark.parametrize(("option", "codec"), [("float", "float"), ("int8", "int8"), ("int16", "int16")])
-def test_the_codec_computes_as_asked(monkeypatch: pytest.MonkeyPatch, option: str, codec: str) -> None:
+LM_FEED_FORWARD, CODEC_FEED_FORWARD, CODEC_CONVOLUTION = (640, 160), (384, 128), (128, 3 * 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "convolution"),
+    [
+        ("int8", "int16", "int16"),
+        ("int8+codec-float", "float", "float"),
+        ("int8+codec-int8", "int8", "int8"),
+        ("int8+codec-int16", "int16", "int16"),
+        ("int4", "int8", "int16"),  # 8 bits beside 4 bits only
+        ("int4+codec-int16", "int16", "int16"),
+    ],
+)
+def test_the_codec_computes_as_asked(
+    monkeypatch: pytest.MonkeyPatch, name: str, codec: str, convolution: str
+) -> None:
     demo = open_checkpoint("demo")
     ops = Packed()
-    monkeypatch.setattr("pocketquant.evaluate.variants.get_ops", lambda: ops)
-    variant = Variant.parse(f"int8+codec-{option}")
-    weights = variant.weights(demo)
-    layers = Layers(weights, variant.ops(), "mimi.decoder_transformer.transformer.layers.0.")
-    ops.asked.clear()
-    product = layers.linear("linear1", 384, 128, "int16")
-    assert ops.asked == {codec}
-    assert product(np.ones((2, 128), np.float32)).shape == (2, 384)
-    ops.asked.clear()
-    Layers(weights, variant.ops(), "flow_lm.transformer.layers.0.").linear("linear1", 640, 160, "int8")
-    assert ops.asked == {"int8"}
+    monkeypatch.setattr("pocketquant.evaluate.variants.get_ops", lambda threads: ops)
+    variant = Variant.parse(name)
+    variant.build(demo, variant.weights(demo))
+    shapes = (LM_FEED_FORWARD, CODEC_FEED_FORWARD, CODEC_CONVOLUTION)
+    assert [ops.asked[shape] for shape in shapes] == ["int8", codec, convolution]
 
 
 def test_a_quantized_file_is_a_variant(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_linear_weights_keep_their_precision(scheme: str) -> None:
     weight = linear_weight(tensor, "int16")
     np.testing.assert_array_equal(dequantize(weight), tensor.dequantize())
     assert weight.values.dtype == KEPT.get(scheme, weight.values.dtype)
-    assert weight.activations == ("int16" if scheme.startswith("int") else "float")
+    assert weight.activations == {"int8": "int16", "int4": "int8"}.get(scheme[:4], "float")
     if scheme.startswith("int"):
         assert np.shares_memory(weight.values, tensor.data)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,9 +46,11 @@ def device_of(args: argparse.Namespace) -> torch.device:
     torch.set_float32_matmul_precision("high")
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo")
-        random.seed(distributed.get_rank())
-        np.random.seed(distributed.get_rank())
-        torch.manual_seed(distributed.get_rank())
+        # Each process draws its own batches, and a resumed run other ones than before.
+        seed = secrets.randbits(31)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import hibari
 import numpy as np
 import onnx
 import onnxruntime
-from hibari import Hibari
 from numpy.typing import NDArray
 
 from .vocoder import HOPS, Array, lock_pitch, mel_bands, synthesize
@@ -23,6 +26,12 @@ PHONES, PHONE_IDS = 4, 180  # phoneme labels of a latent frame, and how many pho
 TAIL = 4  # silent latent frames after the speech, so that its end can be learnt
 LEAD = 4  # teacher frames kept before the first sound
 MARKS = '.,?!;:…—"“”()'
+
+
+def checked_words() -> set[str]:
+    """The words whose pronunciation it has from the part of its lexicon that people checked."""
+    asset = Path(hibari.__file__).parent / "assets" / "lexicon_us_gold.json.gz"
+    return set(json.loads(gzip.decompress(asset.read_bytes())))
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Teacher:
     """Speaks sentences on one thread; the same sentence always sounds the same."""
 
     def __init__(self) -> None:
-        self.tts = Hibari()
+        self.tts = hibari.Hibari()
         graph = onnx.load(self.tts.model_path)
         # The graph sums durations up but does not return them.
         durations = next(node for node in graph.graph.node if node.op_type == "CumSum").input[0]

@@ -1,7 +1,8 @@
-"""Sentences to speak: WordNet's example sentences, everyday phrases and sentences made from templates.
+"""Sentences to speak: WordNet's example sentences and definitions, everyday phrases, sentences made from templates.
 
 WordNet's glosses quote short example sentences (Debian package wordnet-base, WordNet licence: NOTICE.md). They
-are varied but lack numbers, questions and plain household words, which the templates add.
+are varied but lack numbers, questions and plain household words, which the templates add, and rare words, which
+definitions have.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from .cardinals import cardinal
+from .teacher import checked_words
 
 WORDS = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
 HELD_OUT: list[str] = WORDS["held_out"]
@@ -52,17 +54,38 @@ def examples(wordnet: Path) -> Iterator[str]:
                     yield s
 
 
-def lemmas(wordnet: Path) -> list[str]:
-    """The single words that WordNet has entries for, lower case."""
-    found = set()
+def entries(wordnet: Path) -> Iterator[tuple[list[str], str]]:
+    """WordNet's entries: (single words, lower case; what they mean)."""
     for path in sorted(wordnet.rglob("data.*")):
         for line in path.read_text(encoding="utf-8", errors="ignore").splitlines():
-            fields = line.split()
-            if (
-                line[:1] != " " and len(fields) > 4
-            ):  # offset, file, kind, number of words (hexadecimal), word, ...
-                found |= {word.lower() for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2]}
-    return sorted(word for word in found if re.fullmatch("[a-z]+", word))
+            head, _, gloss = line.partition("|")
+            fields = head.split()
+            # offset, file, kind, number of words (hexadecimal), word, ...
+            if line[:1] != " " and len(fields) > 4:
+                words = (word.lower() for word in fields[4 : 4 + 2 * int(fields[3], 16) : 2])
+                yield [word for word in words if re.fullmatch("[a-z]+", word)], gloss.partition(";")[0]
+
+
+def lemmas(wordnet: Path) -> set[str]:
+    """The single words that WordNet has entries for."""
+    return {word for words, _ in entries(wordnet) for word in words}
+
+
+def definitions(wordnet: Path, known: set[str]) -> list[str]:
+    """ "Word, what it means." in 3 to 14 words that are all known (others the tokenizer may read differently than the
+    teacher does), in random order."""
+    found = {}
+    for words, meaning in entries(wordnet):
+        for word in words:
+            s = clean(f"{word}, {meaning}")
+            if s and 3 <= len(s.split()) <= 14 and len(s) <= 90 and spoken_words(s) <= known:
+                found[s] = None
+    return random.Random(0).sample(list(found), len(found))
+
+
+def spoken_words(sentence: str) -> set[str]:
+    """Its words, lower case."""
+    return set(re.findall(r"[a-z0-9']+", sentence.lower()))
 
 
 class Templates:
@@ -148,6 +171,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wordnet", type=Path, required=True, help="folder that holds WordNet's data.* files"
     )
     parser.add_argument("--templates", type=int, default=20000, help="sentences to make from templates")
+    parser.add_argument("--definitions", type=int, default=24000, help="definitions to add at the end")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -155,8 +179,10 @@ def run(args: argparse.Namespace) -> None:
     lines, held_out = collect(args.wordnet, args.templates)
     if len(held_out) < HELD_OUT_EXAMPLES:
         raise SystemExit(f"{args.wordnet} holds no WordNet data files (data.noun, data.verb ...)")
+    words = lemmas(args.wordnet) & checked_words()
+    lines += definitions(args.wordnet, words.union(*map(spoken_words, lines)))[: args.definitions]
     args.work.mkdir(parents=True, exist_ok=True)
     (args.work / "sentences.txt").write_text("\n".join(lines) + "\n")
     (args.work / "heldout.txt").write_text("\n".join(held_out) + "\n")
-    (args.work / "words.txt").write_text("\n".join(lemmas(args.wordnet)) + "\n")
+    (args.work / "words.txt").write_text("\n".join(sorted(words)) + "\n")
     print(f"{len(lines)} sentences, {len(held_out)} held out")

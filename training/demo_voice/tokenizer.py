@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import tempfile
 from pathlib import Path
 
@@ -15,14 +13,6 @@ from .layout import PIECES, prepare_text
 from .pronunciation import LETTERS, WORD, make_rules, write_rules
 
 
-def checked_words(path: Path) -> set[str]:
-    """The words of a list whose pronunciation the teacher has from the part of its lexicon that people checked."""
-    if not path.exists():
-        return set()
-    asset = Path(hibari.__file__).parent / "assets" / "lexicon_us_gold.json.gz"
-    return set(path.read_text().split()) & set(json.loads(gzip.decompress(asset.read_bytes())))
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", type=Path, required=True, help="work folder (sentences.txt, words.txt)")
 
@@ -30,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write tokenizer.model. Marks stay pieces of their own: the package splits texts there."""
     lines = sorted({prepare_text(line) for line in (args.work / "sentences.txt").read_text().splitlines()})
-    words = set(WORD.findall(" ".join(lines))) | checked_words(args.work / "words.txt")
+    words = set(WORD.findall(" ".join(lines))) | set((args.work / "words.txt").read_text().split())
     rules = make_rules(words, hibari.Hibari().g2p)
     path = args.work / "tokenizer.model"
     with tempfile.NamedTemporaryFile(suffix=".tsv") as file:

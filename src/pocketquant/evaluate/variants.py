@@ -1,7 +1,7 @@
 """What is evaluated: a recipe by name (or a quantized file), with how the codec computes.
 
     int8                    the recipe as it is
-    int8+codec-float        codec with float activations (the rule: 16 bits where its weights are integers)
+    int8+codec-float        codec with float activations (the rule: 16 bits beside weights of 8 bits, 8 beside 4)
     int8+codec-int8         codec with 8-bit activations: what hisses in other engines
     int8+conv-int8          convolutions of the decoder in int8, the last ones too
     int8+conv-f16           ... in float16, the first ones too
@@ -45,7 +45,7 @@ CONV_RULES = {
 
 
 class CodecOps:
-    """Other operations, except that 16-bit activations (which only the codec asks for) become others."""
+    """Other operations, except that quantized weights take the given activations."""
 
     def __init__(self, ops: Ops, activations: Activations) -> None:
         self._ops = ops
@@ -56,7 +56,7 @@ class CodecOps:
 
     def pack(self, weight: LinearWeight) -> PackedWeight:
         """See `Ops.pack`."""
-        if weight.activations == "int16":
+        if weight.scale is not None:
             weight = replace(weight, activations=self._activations)
         return self._ops.pack(weight)
 
@@ -100,11 +100,6 @@ class Variant:
                 raise RecipeError(f"recipe '{name}': unknown option '{option}'{hint}")
         return cls(name, recipe, file, codec)
 
-    def ops(self) -> Ops:
-        """The operations that it computes with."""
-        ops = get_ops()
-        return ops if self.codec is None else cast(Ops, CodecOps(ops, self.codec))
-
     def check(self, reference: Checkpoint) -> None:
         """Raise what `weights` would raise, without quantizing anything."""
         if self.file is not None:
@@ -127,7 +122,9 @@ class Variant:
 
     def build(self, reference: Checkpoint, weights: Mapping[str, StoredTensor]) -> SpeechModel:
         """The model that speaks."""
-        return SpeechModel(reference.config, weights, self.ops())
+        ops = get_ops(threads=1)
+        codec_ops = None if self.codec is None else cast(Ops, CodecOps(ops, self.codec))
+        return SpeechModel(reference.config, weights, ops, codec_ops=codec_ops)
 
 
 REFERENCE = Variant(FLOAT)

@@ -63,6 +63,7 @@ class SpeechModel:
         ops: Ops | None = None,
         *,
         threads: int | None = None,
+        codec_ops: Ops | None = None,
     ) -> None:
         """Build the model.
 
@@ -78,6 +79,7 @@ class SpeechModel:
                 behind gets the time. Two threads work on the same product only where nothing runs beside: a
                 voice, a prompt, the first frame.
                 More: they help with these, and with batches.
+            codec_ops: what the codec runs on; default: `ops`.
 
         Raises:
             CheckpointError: a tensor is missing or has a shape other than the config asks for.
@@ -86,9 +88,9 @@ class SpeechModel:
         self.config = config
         self.ops = get_ops(threads=1) if ops is None else ops
         self.threads = min(2, _processors()) if threads is None else max(1, threads)
-        self._layers = Layers(weights, self.ops)
-        self.flow_lm = FlowLM(config, self._layers.at("flow_lm"))
-        self.decoder = MimiDecoder(config.mimi, self._layers.at("mimi"))
+        self.flow_lm = FlowLM(config, Layers(weights, self.ops).at("flow_lm"))
+        self._codec_layers = Layers(weights, codec_ops or self.ops).at("mimi")
+        self.decoder = MimiDecoder(config.mimi, self._codec_layers)
         self._encoder: MimiEncoder | None = None
         self._encoder_lock = threading.Lock()
 
@@ -97,7 +99,7 @@ class SpeechModel:
         """The codec's encoder, built on first use."""
         with self._encoder_lock:
             if self._encoder is None:
-                self._encoder = MimiEncoder(self.config.mimi, self._layers.at("mimi"))
+                self._encoder = MimiEncoder(self.config.mimi, self._codec_layers)
             return self._encoder
 
     def new_state(self) -> VoiceState:

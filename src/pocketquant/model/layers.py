@@ -132,7 +132,7 @@ class Layers:
             name: name of the layer.
             n: output channels.
             k: input channels.
-            activations: precision of the input where the weight is quantized.
+            activations: precision of the input where the weight has 8 bits, see `linear_weight`.
             bias: whether the layer has one.
             tensor: name of the matrix where it is not `name.weight`.
         """
@@ -155,12 +155,16 @@ class Layers:
 
 
 def linear_weight(tensor: StoredTensor, activations: Activations) -> LinearWeight:
-    """A stored matrix `[n, k]` (or `[n, k, 1]`) as what `Ops.pack` takes, without changing its precision."""
+    """A stored matrix `[n, k]` (or `[n, k, 1]`) as what `Ops.pack` takes, without changing its precision.
+
+    `activations` is for 8-bit weights. With 4-bit weights they have 8 bits everywhere: next to what 4 bits cost, what 8
+    bits add is not seen (docs/QUALITY.md).
+    """
     n, k = tensor.rows, tensor.cols
     if tensor.scale is None:
         return LinearWeight(n, k, _floats(tensor).reshape(n, k))
     if tensor.group is not None:
-        return LinearWeight(n, k, tensor.data, tensor.scale, tensor.group, activations)
+        return LinearWeight(n, k, tensor.data, tensor.scale, tensor.group, "int8")
     return LinearWeight(n, k, tensor.data.reshape(n, k), _row_scales(tensor, n), None, activations)
 
 
