@@ -115,6 +115,19 @@ def test_neither_weights(cache: Path) -> None:
         open_checkpoint(SMALL)
 
 
+def test_an_unreachable_hub_is_waited_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def unreachable(repo_id: str, *_: str, local_files_only: bool, **__: object) -> str:
+        asked.append((repo_id, local_files_only))
+        raise errors.LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(DownloadError, match=r"me/open.*not in the cache, and the hub cannot be reached"):
+        hub.resolve_first("hf://me/gated/m.safetensors", "hf://me/open/m.safetensors")
+    assert asked == [("me/gated", False), ("me/open", True)]
+
+
 def test_paths_in_a_config_on_the_hub_count_from_its_folder(cache: Path, made: Path, tmp_path: Path) -> None:
     config = catalog.language(SMALL).with_paths(weights="model.safetensors", tokenizer="tokenizer.model")
     (tmp_path / "m.yaml").write_text(config.to_yaml())
@@ -148,7 +161,7 @@ def test_what_the_hub_answers(
     class Response:
         status_code = 503
 
-    def refuse(repo_id: str, **_: object) -> str:
+    def refuse(repo_id: str, *_: str, **__: object) -> str:
         if repo_id == "me/open":
             return str(tmp_path / "open.safetensors")
         error = kind.__new__(kind)

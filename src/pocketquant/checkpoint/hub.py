@@ -98,17 +98,25 @@ def resolve_first(weights: str, fallback: str | None) -> tuple[Path, bool]:
     except DownloadError as error:
         if fallback is None:
             raise
-        path = resolve(fallback)
+        if isinstance(error, _UnreachableError) and fallback.startswith(HUB):
+            path = _from_hub(fallback, cached=True)  # it has been waited for once
+        else:
+            path = resolve(fallback)
         logger.warning("taking the weights without voice cloning instead: %s", error)
         return path, False
 
 
-def _from_hub(uri: str) -> Path:
+class _UnreachableError(DownloadError):
+    """Not in the cache, and there is no network, or it must not be used."""
+
+
+def _from_hub(uri: str, cached: bool = False) -> Path:
+    """The file behind an `hf://` address; with `cached` only from the cache."""
     from huggingface_hub import constants, errors, hf_hub_download
 
     repository, path, revision = split_hub(uri)
     try:
-        return Path(hf_hub_download(repo_id=repository, filename=path, revision=revision))
+        return Path(hf_hub_download(repository, path, revision=revision, local_files_only=cached))
     except errors.GatedRepoError as error:
         remedy = "accept them on its Hugging Face page, then `hf auth login`"
         raise DownloadError(f"{uri}: {repository} asks for accepted terms; {remedy}") from error
@@ -121,7 +129,8 @@ def _from_hub(uri: str) -> Path:
     except errors.LocalEntryNotFoundError as error:
         command = f"`hf download {repository} {path}{f' --revision {revision}' if revision else ''}`"
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        raise DownloadError(f"{uri}: not in the cache, and {why}; run {command} with a network") from error
+        problem = f"not in the cache, and {why}; run {command} with a network"
+        raise _UnreachableError(f"{uri}: {problem}") from error
     except errors.EntryNotFoundError as error:
         at = f" at revision {revision}" if revision else ""
         raise DownloadError(f"{uri}: {repository} has no file {path!r}{at}; correct the path") from error

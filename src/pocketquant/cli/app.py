@@ -42,6 +42,22 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
+class _RetriesInOneLine(logging.Filter):
+    """The hub's library tells every failed attempt in two lines; the user hears once why it takes a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to show a record; the first one about an attempt is shortened."""
+        if not record.getMessage().startswith("Retrying"):
+            return "thrown while requesting" not in record.getMessage()
+        record.msg, record.args = "the Hugging Face hub does not answer; trying again for half a minute", ()
+        self.told, told = True, self.told
+        return not told
+
+
 @app.callback()
 def _options(
     version: Annotated[
@@ -50,6 +66,8 @@ def _options(
 ) -> None:
     handler = RichHandler(console=err_console, show_time=False, show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
+    logging.getLogger("huggingface_hub.utils._http").addFilter(_RetriesInOneLine())
 
 
 def run() -> None:
