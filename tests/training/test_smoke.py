@@ -67,6 +67,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sentences = (DEMO_VOICE / "sentences.txt").read_text().splitlines()
     (work / "sentences.txt").write_text("\n".join(sentences[:3000]))
     (work / "heldout.txt").write_text("\n".join((DEMO_VOICE / "heldout.txt").read_text().splitlines()[:2]))
+    (work / "words.txt").write_text("archipelago\nplatypus\n")
     step("tokenizer", "--work", work)
     step("audio", "--work", work, "--count", "24", "--shard", "12", "--workers", "2")
     return work
@@ -83,6 +84,21 @@ def voice(work: Path) -> tuple[Path, dict[str, list[float]]]:
     }
     step("export", "--work", work, "--voice", work / "voice")
     return work / "voice", losses
+
+
+def test_sentences_from_wordnet(tmp_path: Path) -> None:
+    """Examples, and definitions whose every word is known; the layout is that of WordNet's data files."""
+    quoted = [f"a floor of {first}{second} maple" for first in "abcdefgh" for second in "abcdefghij"]
+    lines = [f'00001 20 n 02 maple 0 Sugar_Maple 1 | a floor of maple; "{q}"' for q in quoted]
+    lines.append("00099 20 n 01 qxzvk 0 | a floor of maple")
+    (tmp_path / "data.noun").write_text("\n".join(["  1 a licence", *lines]))
+    step("text", "--work", tmp_path / "made", "--wordnet", tmp_path, "--templates", "50")
+    *others, definition = (tmp_path / "made" / "sentences.txt").read_text().splitlines()
+    assert (
+        sum(line.startswith("A floor of") for line in others) == len(quoted) - 60
+    )  # the others are held out
+    assert definition == "Maple, a floor of maple."
+    assert (tmp_path / "made" / "words.txt").read_text() == "maple\n"
 
 
 def test_corpus_is_deterministic(work: Path) -> None:

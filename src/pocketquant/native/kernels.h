@@ -25,6 +25,18 @@ struct LinearCall {
     std::ptrdiff_t residual_stride;
     Activation activation;
     int panel_begin, panel_end;
+
+    // x, y: contiguous rows; nothing but the product.
+    static LinearCall of(const Weights& weights, const float* x, int rows, float* y) {
+        LinearCall call{};
+        call.weights = &weights;
+        call.x = x;
+        call.x_stride = weights.k;
+        call.rows = rows;
+        call.y = y;
+        call.y_stride = weights.n;
+        return call;
+    }
 };
 
 // Rows of attention for the key/value heads [head_begin, head_end). Keys and values are float32 (exact) or

@@ -91,13 +91,8 @@ void call_linear(nb::handle x, const PackedWeights& packed, nb::handle bias, int
     out.expect(0, in.shape(0));
     out.expect(1, w.n);
     std::optional<Array> b, g, r;
-    LinearCall call{};
-    call.weights = &w;
-    call.x = in.as<float>();
+    LinearCall call = LinearCall::of(w, in.as<float>(), to_int(in.shape(0)), out.as<float>());
     call.x_stride = in.row_stride();
-    call.rows = to_int(in.shape(0));
-    call.y = out.as<float>();
-    call.y_stride = w.n;
     call.bias = optional_row(b, bias, "bias", w.n);
     call.gain = optional_row(g, gain, "gain", w.n);
     if (!residual.is_none()) {

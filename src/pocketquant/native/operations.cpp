@@ -97,9 +97,7 @@ void convolve(const Kernels& kernels, const ConvolveCall& call, int threads) {
         kernels.activate(call.x, rows + past, fresh, call.before);
     std::copy_n(rows + fresh, past, call.past);
 
-    LinearCall product{};
-    product.weights = call.weights;
-    product.x = rows;
+    LinearCall product = LinearCall::of(*call.weights, rows, windows, call.y);
     product.x_stride = call.stride * channels;
     if (gathered) {
         float* out = rows + past + fresh;
@@ -109,9 +107,6 @@ void convolve(const Kernels& kernels, const ConvolveCall& call, int threads) {
             for (int j = 0; j < kernel; ++j, out += channels)
                 std::copy_n(rows + (t * call.stride + j * call.dilation) * channels, channels, out);
     }
-    product.rows = windows;
-    product.y = call.y;
-    product.y_stride = call.weights->n;
     product.bias = call.bias;
     product.residual = call.residual;
     product.residual_stride = call.weights->n;

@@ -7,17 +7,6 @@
 namespace pq {
 namespace {
 
-LinearCall product(const Weights& weights, const float* x, int rows, float* y) {
-    LinearCall call{};
-    call.weights = &weights;
-    call.x = x;
-    call.x_stride = weights.k;
-    call.rows = rows;
-    call.y = y;
-    call.y_stride = weights.n;
-    return call;
-}
-
 void add_to(LinearCall& call, const float* residual, const std::vector<float>& scale) {
     call.residual = residual;
     call.residual_stride = call.y_stride;
@@ -35,19 +24,19 @@ void transformer_layer(const Kernels& kernels, const TransformerLayer& layer, co
     float *mixed = normed + static_cast<std::size_t>(rows) * dim, *wide = mixed + rows * attended;
 
     kernels.layer_norm(x, normed, rows, dim, layer.norm1.weight.data(), layer.norm1.bias.data(), layer.eps);
-    linear(kernels, product(*layer.in_proj, normed, rows, wide), threads);
+    linear(kernels, LinearCall::of(*layer.in_proj, normed, rows, wide), threads);
     for (std::size_t i = 0; i < caches.size(); ++i)
         attention(kernels, layer.attention, wide + i * rows_each * projected, rows_each, *caches[i],
                   mixed + i * rows_each * attended, threads);
-    LinearCall out = product(*layer.out_proj, mixed, rows, y);
+    LinearCall out = LinearCall::of(*layer.out_proj, mixed, rows, y);
     add_to(out, x, layer.scale1);
     linear(kernels, out, threads);
 
     kernels.layer_norm(y, normed, rows, dim, layer.norm2.weight.data(), layer.norm2.bias.data(), layer.eps);
-    LinearCall up = product(*layer.linear1, normed, rows, wide);
+    LinearCall up = LinearCall::of(*layer.linear1, normed, rows, wide);
     up.activation = Activation::gelu;
     linear(kernels, up, threads);
-    LinearCall down = product(*layer.linear2, wide, rows, y);
+    LinearCall down = LinearCall::of(*layer.linear2, wide, rows, y);
     add_to(down, y, layer.scale2);
     linear(kernels, down, threads);
 }
