@@ -119,6 +119,12 @@ def test_the_yaml_of_the_same_name_wins(made: Path, folder: Path) -> None:
     same_weights(open_checkpoint(folder / "model.safetensors"), folder / "model.safetensors")
 
 
+def test_a_voice_without_config_is_called_one(tmp_path: Path) -> None:
+    shutil.copy(catalog.demo_folder() / "heart.safetensors", tmp_path)
+    with pytest.raises(CheckpointError, match="not a model"):
+        open_checkpoint(tmp_path / "heart.safetensors")
+
+
 def test_a_bare_file_without_config_says_what_it_is(folder: Path) -> None:
     with pytest.raises(
         ConfigError, match=rf"no config beside it; give config=.*; its tensors are those of {SMALL}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pocketquant.checkpoint import hub
-from pocketquant.checkpoint.layout import fitting_languages
+from pocketquant.checkpoint.layout import fitting_languages, refuse_voice
 from pocketquant.checkpoint.legacy import flow_lm_sources, mimi_sources
 from pocketquant.checkpoint.official import LazyWeights, Source, combined
 from pocketquant.checkpoint.reader import TensorFile
@@ -297,6 +297,7 @@ def _config_of(file: TensorFile) -> _Given:
     folder = path.absolute().parent.name
     if folder in catalog.languages():
         return _Given(catalog.language(folder), catalog.language(folder).to_yaml(), language=folder)
+    refuse_voice(file, source=str(path))
     fitting = fitting_languages({name: info.shape for name, info in file.infos.items()})
     hint = f"its tensors are those of {', '.join(fitting)}" if fitting else "it is of no official model"
     several = f"{len(configs)} configs beside it" if configs else "no config beside it"

@@ -5,7 +5,7 @@ Linear weights are [out, in], convolutions [out, in, kernel], transposed ones [i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -186,8 +186,7 @@ def check_layout(config: ModelConfig, shapes: Mapping[str, Shape], *, source: st
     wrong = [name for name in expected if name in shapes and tuple(shapes[name]) != expected[name]]
     if not (missing or unexpected or wrong):
         return
-    if all("/" in name for name in shapes):
-        raise CheckpointError(f"{source}: is not a model (a voice?); give the weights of a model")
+    refuse_voice(shapes, source=source)
     if missing:
         problem = f"{_count(missing)} missing: {_few(missing)}"
         if len(missing) == 1:
@@ -205,6 +204,12 @@ def check_layout(config: ModelConfig, shapes: Mapping[str, Shape], *, source: st
     fitting = fitting_languages(shapes)
     remedy = f"its tensors are those of {_few(fitting)}" if fitting else "is it the config of another model?"
     raise CheckpointError(f"{source}: {problem}; {remedy}")
+
+
+def refuse_voice(names: Iterable[str], *, source: str) -> None:
+    """Raise CheckpointError where all names are those of attention states (`.../cache`): a voice, not a model."""
+    if all("/" in name for name in names):
+        raise CheckpointError(f"{source}: is not a model (a voice?); give the weights of a model")
 
 
 def fitting_languages(shapes: Mapping[str, Shape]) -> list[str]:
