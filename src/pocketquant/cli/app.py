@@ -11,7 +11,7 @@ import typer
 from rich.logging import RichHandler
 from rich.text import Text
 
-from pocketquant.cli import bench, compare, demo, evaluate, inspect, quantize, speak
+from pocketquant.cli import bench, compare, demo, evaluate, inspect, quantize, serve, speak
 from pocketquant.cli.console import err_console
 from pocketquant.errors import PocketQuantError
 from pocketquant.version import __version__
@@ -32,6 +32,7 @@ app.command()(evaluate.evaluate)
 app.command()(quantize.dequantize)
 app.command()(speak.generate)
 app.command(name="export-voice")(speak.export_voice)
+app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(bench.bench)
 

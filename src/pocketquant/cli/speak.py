@@ -117,7 +117,7 @@ def generate(
     if text is not None and not text.strip():
         raise TextError("the text is empty; give at least one word to speak")
     with _warnings(not quiet):
-        with _status("loading the model", quiet):
+        with status("loading the model", quiet):
             model = TTSModel.load_model(
                 language,
                 config,
@@ -133,13 +133,10 @@ def generate(
                 seed=seed,
             )
         voice = voice or model.default_voice
-        with _status(f"preparing the voice {voice}", quiet):
+        with status(f"preparing the voice {voice}", quiet):
             state = model.get_state_for_audio_prompt(voice)
-        if not quiet and model.language == catalog.DEMO:
-            _say(
-                "The voice in the box speaks: a miniature for trying things out, not the quality of Pocket TTS."
-            )
-
+        if not quiet:
+            say_if_demo(model)
         text = text or model.default_text
         if batch > 1 and output_path != "-":
             chunks = _at_once(model, state, text, max_tokens, frames_after_eos, batch)
@@ -154,7 +151,7 @@ def generate(
                 write_audio(output_path, progress, model.sample_rate)
         if not quiet and err_console.is_terminal:
             where = "streamed" if output_path == "-" else f"wrote {output_path}:"
-            _say(f"{where} {progress.summary()}")
+            say(f"{where} {progress.summary()}")
 
 
 def export_voice(
@@ -169,7 +166,7 @@ def export_voice(
     """Turn a recording (its first 30 seconds) into a voice file, which loads at once."""
     jobs = _export_jobs(audio_path, Path(export_path))
     with _warnings(not quiet):
-        with _status("loading the model", quiet):
+        with status("loading the model", quiet):
             model = TTSModel.load_model(language, config, weights=weights, threads=threads)
         failed = 0
         for source, destination in jobs:
@@ -178,7 +175,7 @@ def export_voice(
                 raise error
             if error is not None:
                 failed += 1
-                _say(f"skipped: {error}")
+                say(f"skipped: {error}")
         if failed:
             raise PocketQuantError(f"{failed} of {len(jobs)} recordings could not be exported (see above)")
 
@@ -186,12 +183,12 @@ def export_voice(
 def _export(model: TTSModel, source: str, destination: Path, quiet: bool) -> PocketQuantError | None:
     """Export one voice; the error if it cannot be."""
     try:
-        with _status(f"encoding {source}", quiet):
+        with status(f"encoding {source}", quiet):
             export_model_state(model.get_state_for_audio_prompt(source, truncate=True), destination)
     except PocketQuantError as error:
         return error
     if not quiet:
-        _say(f"wrote {destination}")
+        say(f"wrote {destination}")
     return None
 
 
@@ -240,8 +237,15 @@ def _stream(chunks: Iterable[Samples], sample_rate: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered goes nowhere
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line on stderr."""
     err_console.print(Text(line), soft_wrap=True)
+
+
+def say_if_demo(model: TTSModel) -> None:
+    """Say plainly that the voice in the box speaks, where it does."""
+    if model.language == catalog.DEMO:
+        say(catalog.DEMO_NOTE)
 
 
 @contextmanager
@@ -257,7 +261,7 @@ def _warnings(wanted: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _status(what: str, quiet: bool) -> Iterator[None]:
+def status(what: str, quiet: bool = False) -> Iterator[None]:
     """A spinner on stderr while something takes its time, if stderr is a terminal."""
     if quiet or not err_console.is_terminal:
         yield
@@ -298,7 +302,7 @@ class _Progress:
 def _progress(chunks: Iterator[Samples], sample_rate: int, quiet: bool) -> Iterator[_Progress]:
     """Count the chunks of a generation, and end it (its threads too) however the block is left."""
     progress = _Progress(chunks, sample_rate)
-    with _status("speaking", quiet):
+    with status("speaking", quiet):
         try:
             yield progress
         finally:

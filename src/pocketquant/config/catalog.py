@@ -18,6 +18,7 @@ DEFAULT_LANGUAGE = "english"
 DEFAULT_VOICE = "alba"
 DEMO = "demo"
 DEMO_VOICE = "heart"
+DEMO_NOTE = "The voice in the box speaks: a miniature for trying things out, not the quality of Pocket TTS."
 
 _VOICE_ROOTS = {"voices": "hf://kyutai/tts-voices", "extra": "hf://kyutai/pocket-tts"}
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from queue import SimpleQueue
 from typing import TypeVar, cast
 
 T = TypeVar("T")
+EXIT_S = 5.0
+"""How long the end of the program waits for an item in work, at most."""
 _END = object()
+_at_work: dict[threading.Thread, Callable[[], None]] = {}
+"""The threads, and how each is told to stop."""
 
 
 class _Failure:
@@ -44,7 +49,20 @@ def ahead(source: Generator[T, None, None], limit: int, name: str) -> Generator[
         except BaseException as error:  # the reader's thread raises it
             items.put(_Failure(error))
 
+    def end() -> None:
+        closed.set()
+        room.release()
+
+    def end_at_exit() -> None:
+        end()
+        items.put(_END)  # the reader may be one of these threads, and wait
+
     thread = threading.Thread(target=work, name=name, daemon=True)
+    _at_work[thread] = end_at_exit
+    atexit.unregister(_end_all)
+    atexit.register(
+        _end_all
+    )  # always the latest: it has to run before the parts that the work needs are gone
     thread.start()
     try:
         while (item := items.get()) is not _END:
@@ -53,7 +71,16 @@ def ahead(source: Generator[T, None, None], limit: int, name: str) -> Generator[
             room.release()
             yield cast(T, item)
     finally:
-        closed.set()
-        room.release()
+        end()
         thread.join()
+        del _at_work[thread]
         source.close()
+
+
+def _end_all() -> None:
+    """Daemon threads are not waited for at exit, and who computes then is torn apart: so let them stop."""
+    threads = dict(_at_work)
+    for end in threads.values():
+        end()
+    for thread in threads:
+        thread.join(EXIT_S)

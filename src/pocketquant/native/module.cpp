@@ -13,6 +13,7 @@
 #include "pool.h"
 #include "python_array.h"
 #include "transformer_layer.h"
+#include "without_gil.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -72,7 +73,7 @@ PackedWeights* pack_weights(const Kernels& kernels, nb::handle values, nb::handl
     }
     const void* data = v.as<void>();
     const void* scales = s ? s->as<void>() : nullptr;
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     return new PackedWeights{pack(stored, kind, order, n, k, group, data, scales), &kernels};
 }
 
@@ -103,7 +104,7 @@ void call_linear(nb::handle x, const PackedWeights& packed, nb::handle bias, int
         call.residual_stride = r->row_stride();
     }
     call.activation = activation_of(activation);
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     linear(*packed.kernels, call, threads);
 }
 
@@ -124,7 +125,7 @@ void call_attention(const Kernels& kernels, nb::handle qkv, KvCache& cache, int 
     out.expect(1, static_cast<Py_ssize_t>(heads) * cache.head_dim());
     const int rows = to_int(in.shape(0));
     if (!(max_period > 0)) throw nb::value_error("max_period must be positive");
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     attention(kernels, shape, in.as<float>(), rows, cache, out.as<float>(), threads);
 }
 
@@ -190,7 +191,7 @@ void call_transformer_layer(const PackedLayer& packed, nb::handle x, const std::
             throw nb::value_error("the KV cache has heads of another width");
         pasts.push_back(&past);
     }
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     transformer_layer(*packed.kernels, layer, in.as<float>(), rows / utterances, pasts, out.as<float>(), threads);
 }
 
@@ -225,7 +226,7 @@ void call_convolve(nb::handle x, nb::handle past, const PackedWeights& packed, n
         r->expect(1, w.n);
         call.residual = r->as<float>();
     }
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     convolve(*packed.kernels, call, threads);
 }
 
@@ -237,7 +238,7 @@ void call_layer_norm(const Kernels& kernels, nb::handle x, nb::handle weight, nb
     std::optional<Array> w, b;
     const float* weights = optional_row(w, weight, "weight", width);
     const float* biases = optional_row(b, bias, "bias", width);
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     kernels.layer_norm(in.as<float>(), out.as<float>(), to_int(in.shape(0)), width, weights, biases, eps);
 }
 
@@ -248,7 +249,7 @@ void call_modulate(const Kernels& kernels, nb::handle x, nb::handle shift, nb::h
         other->expect(1, in.shape(1));
     }
     const int width = to_int(in.shape(1));
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     kernels.modulate(in.as<float>(), out.as<float>(), to_int(in.shape(0)), width, sc.as<float>(), sh.as<float>(), width);
 }
 
@@ -256,7 +257,7 @@ void call_activate(const Kernels& kernels, nb::handle x, int activation, nb::han
     const Array in(x, "x", "f", 1), out(y, "y", "f", 1, false, true);
     out.expect(0, in.shape(0));
     const Activation kind = activation_of(activation);
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     kernels.activate(in.as<float>(), out.as<float>(), in.shape(0), kind);
 }
 
@@ -267,7 +268,7 @@ void cache_append(const Kernels& kernels, KvCache& cache, nb::handle keys, nb::h
         side->expect(1, cache.kv_heads());
         side->expect(2, cache.head_dim());
     }
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     cache.append(kernels, k.as<float>(), v.as<float>(), to_int(k.shape(0)));
 }
 
@@ -277,7 +278,7 @@ void cache_export(const Kernels& kernels, const KvCache& cache, nb::handle out) 
     kv.expect(1, cache.stored());
     kv.expect(2, cache.kv_heads());
     kv.expect(3, cache.head_dim());
-    nb::gil_scoped_release release;
+    const WithoutGil released;
     cache.copy_to(kernels, kv.as<float>());
 }
 
@@ -290,6 +291,8 @@ std::vector<std::string> names() {
 }  // namespace
 
 NB_MODULE(_core, m) {
+    WithoutGil::watch_for_exit();
+    nb::set_leak_warnings(false);  // who exits while a thread is speaking leaves what it holds
     m.def("available_isas", &names);
 
     nb::class_<PackedWeights>(m, "Weights")

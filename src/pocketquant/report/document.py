@@ -9,7 +9,13 @@ from html import escape
 
 
 def document(
-    title: str, sections: Sequence[str], *, style: str, script: str = "", media: bool = False
+    title: str,
+    sections: Sequence[str],
+    *,
+    style: str,
+    script: str = "",
+    media: bool = False,
+    server: bool = False,
 ) -> str:
     """The whole page as text (UTF-8).
 
@@ -19,12 +25,15 @@ def document(
         style: CSS.
         script: JavaScript, if any.
         media: whether the page holds pictures and sound as `data:` addresses.
+        server: whether the script may ask the server that the page came from.
     """
     policy = f"default-src 'none'; style-src {_hash(style)}; base-uri 'none'"
     if script:
         policy += f"; script-src {_hash(script)}"
     if media:
         policy += "; img-src data:; media-src data:"
+    if server:
+        policy += "; connect-src 'self'; media-src blob:"
     body = "\n".join((*filter(None, sections), *([f"<script>{script}</script>"] if script else [])))
     return f"""<!doctype html>
 <html lang="en">
