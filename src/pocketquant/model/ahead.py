@@ -43,6 +43,8 @@ def ahead(source: Generator[T, None, None], limit: int, name: str) -> Generator[
         try:
             while room.acquire() and not closed.is_set():
                 item = next(source, _END)
+                if closed.is_set():  # nobody reads it, or the program ends
+                    break
                 items.put(item)
                 if item is _END:
                     break
@@ -55,14 +57,17 @@ def ahead(source: Generator[T, None, None], limit: int, name: str) -> Generator[
 
     def end_at_exit() -> None:
         end()
-        items.put(_END)  # the reader may be one of these threads, and wait
+        # A reader that is one of these threads waits for an item, and is to stop too. Others had better go on waiting:
+        # what they do next is no work for a program that ends.
+        if reader in _at_work:
+            items.put(_END)
 
+    reader = threading.current_thread()
     thread = threading.Thread(target=work, name=name, daemon=True)
     _at_work[thread] = end_at_exit
+    # Always the latest to be registered, and so the first to run: the parts that the work needs are still there.
     atexit.unregister(_end_all)
-    atexit.register(
-        _end_all
-    )  # always the latest: it has to run before the parts that the work needs are gone
+    atexit.register(_end_all)
     thread.start()
     try:
         while (item := items.get()) is not _END:
