@@ -7,9 +7,25 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 console = Console(highlight=False)
 err_console = Console(stderr=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    err_console.print(Text(line), soft_wrap=True)
+
+
+@contextmanager
+def status(what: str, quiet: bool = False) -> Iterator[None]:
+    """A spinner on stderr while something takes its time, if stderr is a terminal."""
+    if quiet or not err_console.is_terminal:
+        yield
+        return
+    with err_console.status(Text(what)):
+        yield
 
 
 @contextmanager

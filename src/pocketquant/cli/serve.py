@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pocketquant.cli.console import say, status
 from pocketquant.cli.speak import (
     VOICE_HELP,
     Config,
@@ -14,9 +15,7 @@ from pocketquant.cli.speak import (
     RecipeName,
     Threads,
     Weights,
-    say,
     say_if_demo,
-    status,
 )
 from pocketquant.errors import PocketQuantError
 from pocketquant.model.tts import TTSModel

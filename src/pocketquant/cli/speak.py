@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from pocketquant.audio import FORMATS, Samples, check_destination, stream_wav, write_audio
 from pocketquant.checkpoint.voice import VoiceState
-from pocketquant.cli.console import err_console
+from pocketquant.cli.console import err_console, say, status
 from pocketquant.config import catalog
 from pocketquant.errors import AudioError, PocketQuantError, TextError
 from pocketquant.model.tts import MAX_TOKENS, TTSModel, export_model_state
@@ -237,11 +236,6 @@ def _stream(chunks: Iterable[Samples], sample_rate: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered goes nowhere
 
 
-def say(line: str) -> None:
-    """Print a line on stderr."""
-    err_console.print(Text(line), soft_wrap=True)
-
-
 def say_if_demo(model: TTSModel) -> None:
     """Say plainly that the voice in the box speaks, where it does."""
     if model.language == catalog.DEMO:
@@ -258,16 +252,6 @@ def _warnings(wanted: bool) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-@contextmanager
-def status(what: str, quiet: bool = False) -> Iterator[None]:
-    """A spinner on stderr while something takes its time, if stderr is a terminal."""
-    if quiet or not err_console.is_terminal:
-        yield
-        return
-    with err_console.status(Text(what)):
-        yield
 
 
 @dataclass

@@ -97,6 +97,16 @@ def voices() -> dict[str, str]:
     return {name: path.format(**_VOICE_ROOTS) for name, path in _facts()["voices"].items()}
 
 
+def voices_of(language: str | None) -> tuple[str, ...]:
+    """Names of the predefined voices that a model (or, with None, some official one) has a state of."""
+    return (DEMO_VOICE,) if language == DEMO else tuple(voices())
+
+
+def is_voice(name: str) -> bool:
+    """Whether some model has a predefined voice of that name."""
+    return name in voices() or name == DEMO_VOICE
+
+
 def get_predefined_voice(language: str, name: str) -> str:
     """Where the state of a predefined voice is: the path in `demo_folder()` for `demo`, else an `hf://` path.
 
@@ -106,7 +116,7 @@ def get_predefined_voice(language: str, name: str) -> str:
         VoiceError: the model has no predefined voice of that name (near misses are named).
         ConfigError: there is no such model.
     """
-    known = (DEMO_VOICE,) if language == DEMO else tuple(voices())
+    known = voices_of(language)
     if name not in known:
         remedy = near_misses(name, known) or "; known: " + ", ".join(known)
         raise VoiceError(f"{language}: no predefined voice {name!r}{remedy}")

@@ -47,7 +47,7 @@ class VoicePrompts:
             return self._take_samples(prompt, truncate)
         if is_voice_file(prompt):
             return self._read_voice(prompt)
-        if isinstance(prompt, str) and (prompt in catalog.voices() or prompt == catalog.DEMO_VOICE):
+        if isinstance(prompt, str) and catalog.is_voice(prompt):
             return self._read_voice(self._predefined(prompt))
         self._require_source(prompt)
         self._require_cloning()
@@ -89,7 +89,7 @@ class VoicePrompts:
             and not Path(source).suffix
             and "/" not in source
         ):
-            known = (catalog.DEMO_VOICE,) if self.language == catalog.DEMO else tuple(catalog.voices())
+            known = catalog.voices_of(self.language)
             hint = near_misses(source, known) or f"; predefined are {', '.join(known)}"
             raise VoiceError(f"{source}: neither a predefined voice nor a file{hint}")
 

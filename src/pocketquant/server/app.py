@@ -24,6 +24,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
 from pocketquant.audio import wav_stream
+from pocketquant.checkpoint import hub
 from pocketquant.checkpoint.voice import VoiceState
 from pocketquant.config import catalog
 from pocketquant.errors import PocketQuantError, VoiceError, near_misses
@@ -31,7 +32,6 @@ from pocketquant.model.tts import TTSModel
 from pocketquant.server.page import page
 from pocketquant.version import __version__
 
-REMOTE = ("http://", "https://", "hf://")
 KEPT_VOICES = 16
 """Voices that stay ready after a request, the latest ones; a full-size one takes about 6 MB per 10 s of recording."""
 
@@ -97,7 +97,7 @@ def create_app(model: TTSModel, default_voice: VoiceState, *, origins: Sequence[
 
 def _not_local(voice: str) -> str:
     """A voice that a stranger may name; files of this machine are none of his business."""
-    if voice.startswith(REMOTE) or voice in catalog.voices() or voice == catalog.DEMO_VOICE:
+    if hub.is_remote(voice) or catalog.is_voice(voice):
         return voice
     remedy = (
         near_misses(voice, catalog.voices())

@@ -50,11 +50,7 @@ def page(model: TTSModel) -> str:
 
 def _voices(model: TTSModel) -> str:
     """The voices to choose from, by name; the first one is the server's own."""
-    names: tuple[str, ...] = ()
-    if model.language == catalog.DEMO:
-        names = (catalog.DEMO_VOICE,)
-    elif model.language is not None:
-        names = tuple(catalog.voices())
+    names = () if model.language is None else catalog.voices_of(model.language)
     options = (element("option", escape(name), value=name) for name in names)
     return element("select", element("option", "the server's default", value=""), *options, name="voice_url")
 
