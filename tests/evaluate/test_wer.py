@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pocketquant.errors import PocketQuantError
 from pocketquant.evaluate import wer
-from pocketquant.evaluate.wer import cardinal, word_errors, words
+from pocketquant.evaluate.wer import cardinal, lost_words, word_errors, words
 
 TEXT = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=8).map(" ".join)
 
@@ -56,6 +56,11 @@ def test_errors_are_those_of_jiwer(said: str, heard: str) -> None:
     jiwer = pytest.importorskip("jiwer")
     found = jiwer.process_words(said, heard)
     assert word_errors(said, heard)[0] == found.substitutions + found.deletions + found.insertions
+
+
+def test_a_loop_is_one_wrong_sentence() -> None:
+    assert lost_words("The old clock stopped.", "the old " + "clock " * 60) == (4, 4)
+    assert lost_words("The old clock stopped.", "the old clock") == (1, 4)
 
 
 def test_without_the_extra_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,20 @@ def test_corpus_is_deterministic(work: Path) -> None:
 def test_each_stage_learns(voice: tuple[Path, dict[str, list[float]]], stage: str) -> None:
     losses = voice[1][stage]
     assert losses[-1] < 0.95 * losses[0], losses
+
+
+def test_the_decoder_trains_on_the_language_models_latents(
+    voice: tuple[Path, dict[str, list[float]]], tmp_path: Path
+) -> None:
+    """Half of its batches: both losses are reported, and what it learnt goes on."""
+    work = tmp_path / "work"
+    shutil.copytree(voice[0].parent, work)
+    output = step("decoder", "--work", work, "--steps", "20", "--batch", "2", "--own", "0.5")
+    assert "resumed" in output
+    own, true = values(output, "own"), values(output, "loss")
+    assert own
+    assert 0 < true[-1] < voice[1]["decoder"][0]
+    assert 0 < own[-1] < voice[1]["decoder"][0]
 
 
 def test_training_forwards_are_the_official_ones(voice: tuple[Path, dict[str, list[float]]]) -> None:

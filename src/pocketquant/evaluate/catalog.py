@@ -195,7 +195,12 @@ GROUPS: dict[str, tuple[Measure, ...]] = {
             ("no_end_delta", "takes"),
         ),
         Measure(
-            "wer", "WER", "%", "word error rate of a speech recognizer", "ratio", ("word_errors", "words")
+            "wer",
+            "WER",
+            "%",
+            "word error rate of a speech recognizer, a sentence at most wholly wrong",
+            "ratio",
+            ("word_errors", "words"),
         ),
         Measure(
             "wer_delta",

@@ -24,7 +24,7 @@ from pocketquant.evaluate.speech import Chunk, Take, chunks_of, decode, speak
 from pocketquant.evaluate.statistics import Estimate
 from pocketquant.evaluate.teacher import Flip, compare_forced, forced_pass, merge
 from pocketquant.evaluate.variants import FLOAT, REFERENCE, Variant, weight_distortions
-from pocketquant.evaluate.wer import Transcriber, word_errors
+from pocketquant.evaluate.wer import Transcriber, lost_words
 from pocketquant.model.generate import SpeechModel
 from pocketquant.model.tokenizer import build_tokenizer
 from pocketquant.model.tts import TTSModel
@@ -178,7 +178,7 @@ class Evaluator:
             "no_end": float(not one.takes[seed].ended),
         }
         if one.heard:
-            errors, count = word_errors(one.text, one.heard[seed])
+            errors, count = lost_words(one.text, one.heard[seed])
             columns |= {"word_errors": errors, "words": count}
         return columns
 
@@ -239,8 +239,8 @@ class Evaluator:
         }
         text = self._hear(take.audio) if self.settings.transcriber else ""
         if one.heard:
-            errors, count = word_errors(one.text, text)
-            before, _ = word_errors(one.text, one.heard[seed])
+            errors, count = lost_words(one.text, text)
+            before, _ = lost_words(one.text, one.heard[seed])
             whole |= {"word_errors": errors, "words": count, "word_errors_delta": errors - before}
         if self.settings.embedder is not None:
             whole["similarity"] = float(self.settings.embedder(take.audio, rate) @ one.embeddings[seed])

@@ -107,3 +107,13 @@ def word_errors(said: str, heard: str) -> tuple[int, int]:
         for j, other in enumerate(hypothesis, 1):
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
     return row[-1], len(reference)
+
+
+def lost_words(said: str, heard: str) -> tuple[int, int]:
+    """What a sentence adds to a word error rate: its `word_errors`, at most as many as it has words, and its words.
+
+    A recognizer that falls into a loop writes tens of words that nobody said, and one such sentence would outweigh
+    all others. The sentence counts as wholly wrong, no more.
+    """
+    errors, count = word_errors(said, heard)
+    return min(errors, count), count
