@@ -14,6 +14,7 @@ import soundfile
 from pocketquant.audio import (
     FORMATS,
     Samples,
+    encoded_stream,
     end_on_pause,
     read_audio,
     resample,
@@ -48,6 +49,28 @@ def test_written_and_read_again(tmp_path: Path, suffix: str) -> None:
         spectrum = np.abs(np.fft.rfft(middle * np.hanning(middle.size)))
         assert abs(np.argmax(spectrum) * RATE / middle.size - 440) < 4
         assert 0.4 < np.abs(middle).max() < 0.6
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_encoded_while_it_is_made(suffix: str) -> None:
+    """Pieces come before the sound is over (flac in one), and together they are a file that can be read."""
+    samples, made = tone(4.0), 0
+
+    def chunks() -> Iterator[Samples]:
+        nonlocal made
+        for chunk in np.array_split(samples, 50):
+            made += 1
+            yield chunk
+
+    stream = encoded_stream(chunks(), RATE, suffix)
+    first = next(stream)
+    assert first
+    assert made < 50 or suffix == ".flac"
+    back, rate = soundfile.read(io.BytesIO(b"".join([first, *stream])), dtype="float32")
+    assert rate == RATE
+    assert abs(back.size - 1.05 * samples.size) < 3000
+    if suffix in (".wav", ".flac"):
+        np.testing.assert_array_equal(np.rint(back * 32768)[: samples.size], to_pcm16(samples))
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -102,7 +125,9 @@ def test_chunks_are_written_as_they_come(tmp_path: Path) -> None:
 
 def test_bad_destinations(tmp_path: Path) -> None:
     for name in ("sound", "sound.aac"):
-        with pytest.raises(AudioError, match=r"use \.wav, \.flac, \.ogg, \.mp3 \(or - for a stream\)"):
+        with pytest.raises(
+            AudioError, match=r"use \.wav, \.flac, \.ogg, \.opus, \.mp3 \(or - for a stream\)"
+        ):
             write_audio(tmp_path / name, [tone()], RATE)
     with pytest.raises(PocketQuantError, match="does not exist"):
         write_audio(tmp_path / "nowhere/sound.wav", [tone()], RATE)

@@ -9,12 +9,13 @@ pause at a prompt's end, 16-bit rounding, the silence at a file's end) is as in 
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,13 @@ FORMATS = {
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
+    ".opus": ("OGG", "OPUS"),
     ".mp3": ("MP3", "MPEG_LAYER_III"),
+}
+
+STREAM_OPTIONS: dict[str, dict[str, Any]] = {
+    # Players take the length of a stream from its size, so every second must have as many bytes: 96 kbit/s.
+    ".mp3": {"bitrate_mode": "CONSTANT", "compression_level": 0.5},
 }
 
 
@@ -159,6 +166,30 @@ def wav_stream(chunks: Iterable[Samples], sample_rate: int) -> Iterator[bytes]:
     yield bytes(2 * int(TRAILING_SILENCE * sample_rate))
 
 
+def encoded_stream(chunks: Iterable[Samples], sample_rate: int, suffix: str) -> Iterator[bytes]:
+    """A file of one of FORMATS, piece by piece as its sound is made, with the closing silence; `.wav` is `wav_stream`.
+
+    What an encoder would put at the beginning in the end, the length, stays unknown. The headers of flac cannot do
+    without, so flac comes in one piece.
+
+    Raises:
+        AudioError: this libsndfile cannot write the format, or not at this rate.
+    """
+    if suffix == ".wav":
+        yield from wav_stream(chunks, sample_rate)
+        return
+    buffer, sent = io.BytesIO(), 0
+    with _sound_file(buffer, Path(f"stream{suffix}"), sample_rate, STREAM_OPTIONS.get(suffix, {})) as sink:
+        for chunk in chunks:
+            sink.write(chunk)
+            piece = b"" if suffix == ".flac" else bytes(buffer.getbuffer()[sent:])
+            if piece:
+                yield piece
+                sent += len(piece)
+        sink.write(np.zeros(int(TRAILING_SILENCE * sample_rate), np.float32))
+    yield bytes(buffer.getbuffer()[sent:])
+
+
 class _Sink(Protocol):
     def write(self, samples: Samples) -> None: ...
 
@@ -181,7 +212,7 @@ def check_destination(path: str | Path) -> Path:
 
 
 def write_audio(path: str | Path, chunks: Iterable[Samples], sample_rate: int) -> int:
-    """Write sound to a file as it is made; the suffix says how: .wav, .flac, .ogg or .mp3.
+    """Write sound to a file as it is made; the suffix says how: .wav, .flac, .ogg, .opus or .mp3.
 
     The file has its name only when it is whole: an error in `chunks`, Ctrl-C or a full disk leave nothing
     behind (or the older file). 200 ms of silence are added at the end.
@@ -204,7 +235,10 @@ def write_audio(path: str | Path, chunks: Iterable[Samples], sample_rate: int) -
 
 
 @contextmanager
-def _sound_file(temporary: Path, path: Path, sample_rate: int) -> Iterator[_Sink]:
+def _sound_file(
+    target: Path | BinaryIO, path: Path, sample_rate: int, options: Mapping[str, Any] | None = None
+) -> Iterator[_Sink]:
+    """A sink that encodes into `target`; the suffix of `path`, which errors name, says how, `options` how well."""
     import soundfile
 
     container, encoding = FORMATS[path.suffix.lower()]
@@ -225,7 +259,13 @@ def _sound_file(temporary: Path, path: Path, sample_rate: int) -> Iterator[_Sink
 
     try:
         file = soundfile.SoundFile(
-            temporary, "w", samplerate=sample_rate, channels=1, format=container, subtype=encoding
+            target,
+            "w",
+            samplerate=sample_rate,
+            channels=1,
+            format=container,
+            subtype=encoding,
+            **options or {},
         )
     except soundfile.SoundFileError as error:
         raise AudioError(
