@@ -19,7 +19,8 @@ from pocketquant.config.schema import ModelConfig
 from pocketquant.errors import TextError
 from pocketquant.model.generate import Sampling, SpeechModel
 from pocketquant.model.noise import sample_noise
-from pocketquant.model.text import TextRules, prepare, split
+from pocketquant.model.script import read
+from pocketquant.model.text import TextRules
 from pocketquant.model.tokenizer import Tokenizer
 from pocketquant.model.tts import EXTRA_FRAMES, MAX_TOKENS
 from pocketquant.ops.interface import F32
@@ -71,12 +72,12 @@ def chunks_of(
     Raises:
         TextError: the text has nothing to be spoken.
     """
-    rules = TextRules.of(config)
-    prepared = [prepare(chunk, rules) for chunk in split(text, tokenizer, MAX_TOKENS, rules) if chunk.strip()]
-    if not prepared:
-        raise TextError(f"'{text}': the tokenizer knows none of its characters; take the sentence out")
+    try:
+        script = read(text, tokenizer, MAX_TOKENS, TextRules.of(config))
+    except TextError as error:
+        raise TextError(f"'{text}': {error}; take the sentence out") from error
     chunks = []
-    for number, chunk in enumerate(prepared):
+    for number, chunk in enumerate(line.text for line in script.lines):
         after = config.model_recommended_frames_after_eos
         sampling = Sampling(
             temperature=config.default_temperature if temperature is None else temperature,

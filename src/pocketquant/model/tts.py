@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from pocketquant.errors import ConfigError, TextError, VoiceError
 from pocketquant.model.batch import Job, generate_batch
 from pocketquant.model.generate import SpeechModel
 from pocketquant.model.load import QuantizedOnTheFly, find_checkpoint
-from pocketquant.model.text import PreparedText, TextRules, prepare, split
+from pocketquant.model.script import Script, read
+from pocketquant.model.text import TextRules
 from pocketquant.model.tokenizer import Tokenizer, build_tokenizer
 from pocketquant.model.utterance import Sampling
 from pocketquant.model.voice_prompts import VoicePrompts
@@ -261,8 +263,8 @@ class TTSModel:
                 model_state, text_to_generate, max_tokens, frames_after_eos, copy_state
             )
             return np.concatenate([np.zeros(0, np.float32), *stream])
-        jobs = list(self._jobs(model_state, self._prepare(text_to_generate, max_tokens), frames_after_eos))
-        return np.concatenate(generate_batch(self.speech, jobs, batch))
+        script = read(text_to_generate, self.tokenizer, max_tokens, self.rules)
+        return self._together([model_state], [script], frames_after_eos, batch)[0]
 
     def generate_audio_batch(
         self,
@@ -297,17 +299,14 @@ class TTSModel:
             raise VoiceError(
                 f"{len(states)} voices for {len(texts_to_generate)} texts: give one voice, or one for each text"
             )
-        jobs: list[Job] = []
-        parts: list[slice] = []
-        for number, (state, text) in enumerate(zip(states, texts_to_generate, strict=True)):
-            begin = len(jobs)
+        scripts: list[Script] = []
+        for number, text in enumerate(texts_to_generate):
             try:
-                jobs += self._jobs(state, self._prepare(text, max_tokens), frames_after_eos)
+                script = read(text, self.tokenizer, max_tokens, self.rules)
             except TextError as error:
                 raise TextError(f"text {number} (counted from 0): {error}") from None
-            parts.append(slice(begin, len(jobs)))
-        sounds = generate_batch(self.speech, jobs, batch)
-        return [np.concatenate(sounds[part]) for part in parts]
+            scripts.append(script)
+        return self._together(states, scripts, frames_after_eos, batch)
 
     def generate_audio_stream(
         self,
@@ -320,7 +319,8 @@ class TTSModel:
     ) -> Iterator[Samples]:
         """Say a text, chunk by chunk, each as soon as it exists.
 
-        The text may have any length: it is split into sentences, which are spoken one after the other.
+        The text may have any length: it is split into sentences, which are spoken one after the other. `[pause]`,
+        `[pause:1.5]` or `<break time="500ms"/>` in it are silence.
         Closing the generator early (`close()`, `break`, garbage collection) ends all work and its threads.
 
         Args:
@@ -341,47 +341,57 @@ class TTSModel:
             VoiceError: the voice was made for other weights.
         """
         model_state.check(self.config.flow_lm.transformer)
-        chunks = self._prepare(text_to_generate, max_tokens)
-        return self._stream(model_state, chunks, frames_after_eos, copy_state, stop or threading.Event())
-
-    def _prepare(self, text: str, max_tokens: int) -> list[PreparedText]:
-        """The chunks of a text, as the model wants to read them."""
-        chunks = split(text, self.tokenizer, max_tokens, self.rules)
-        prepared = [prepare(chunk, self.rules) for chunk in chunks if chunk.strip()]
-        if not prepared:
-            raise TextError("the text is empty: the tokenizer knows none of its characters")
-        return prepared
+        script = read(text_to_generate, self.tokenizer, max_tokens, self.rules)
+        return self._stream(model_state, script, frames_after_eos, copy_state, stop or threading.Event())
 
     def _stream(
         self,
         state: VoiceState,
-        chunks: list[PreparedText],
+        script: Script,
         frames_after_eos: int | None,
         copy_state: bool,
         stop: threading.Event,
     ) -> Iterator[Samples]:
-        """The chunks of a text, one utterance after the other."""
-        for job in self._jobs(state, chunks, frames_after_eos):
+        """The lines of a text, one utterance after the other, and its pauses."""
+        *before, end = script.silences(self.sample_rate)
+        for silence, job in zip(before, self._jobs(state, script, frames_after_eos), strict=True):
             if stop.is_set():
                 return
+            if silence.size:
+                yield silence
             yield from self.speech.generate(
                 job.state, job.tokens, job.sampling, rng=job.rng, stop=stop, copy_state=copy_state
             )
+        if end.size and not stop.is_set():
+            yield end
 
-    def _jobs(
-        self, state: VoiceState, chunks: list[PreparedText], frames_after_eos: int | None
-    ) -> Iterator[Job]:
+    def _jobs(self, state: VoiceState, script: Script, frames_after_eos: int | None) -> Iterator[Job]:
         """The utterances of a text. Each has noise of its own, so it matters not which of them run together."""
-        seeds = np.random.SeedSequence(self.seed).spawn(len(chunks))
-        for chunk, seed in zip(chunks, seeds, strict=True):
-            tokens = np.array(self.tokenizer.encode(chunk.text), np.int64)
-            yield Job(state, tokens, self._sampling(chunk, frames_after_eos), np.random.default_rng(seed))
+        seeds = np.random.SeedSequence(self.seed).spawn(len(script.lines))
+        for line, seed in zip(script.lines, seeds, strict=True):
+            tokens = np.array(self.tokenizer.encode(line.text.text), np.int64)
+            sampling = self._sampling(line.text.frames_after_eos, frames_after_eos)
+            yield Job(state, tokens, sampling, np.random.default_rng(seed))
 
-    def _sampling(self, chunk: PreparedText, frames_after_eos: int | None) -> Sampling:
+    def _together(
+        self,
+        states: Sequence[VoiceState],
+        scripts: Sequence[Script],
+        frames_after_eos: int | None,
+        batch: int,
+    ) -> list[Samples]:
+        """The sound of each script, `batch` lines of them at the same time."""
+        jobs: list[Job] = []
+        for state, script in zip(states, scripts, strict=True):
+            jobs += self._jobs(state, script, frames_after_eos)
+        sounds = iter(generate_batch(self.speech, jobs, batch))
+        return [script.joined(islice(sounds, len(script.lines)), self.sample_rate) for script in scripts]
+
+    def _sampling(self, frames_of_text: int, frames_after_eos: int | None) -> Sampling:
         if frames_after_eos is None:
             frames_after_eos = self.config.model_recommended_frames_after_eos
         if frames_after_eos is None:
-            frames_after_eos = chunk.frames_after_eos + EXTRA_FRAMES
+            frames_after_eos = frames_of_text + EXTRA_FRAMES
         return Sampling(
             self.temp, self.sampler_decode_steps, self.noise_clamp, self.eos_threshold, frames_after_eos
         )
