@@ -73,6 +73,15 @@ def test_encoded_while_it_is_made(suffix: str) -> None:
         np.testing.assert_array_equal(np.rint(back * 32768)[: samples.size], to_pcm16(samples))
 
 
+def test_an_old_libsndfile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(soundfile, "available_subtypes", lambda _: {})
+    with pytest.raises(AudioError, match="this libsndfile cannot write MP3; update soundfile"):
+        encoded_stream([], RATE, ".mp3")  # before anything is asked for
+    with pytest.raises(AudioError, match="this libsndfile cannot write OGG"):
+        write_audio(tmp_path / "sound.opus", [tone()], RATE)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_one_long_chunk(tmp_path: Path, suffix: str) -> None:
     """libsndfile's Vorbis encoder breaks down on very long blocks."""

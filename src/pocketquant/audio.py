@@ -173,11 +173,15 @@ def encoded_stream(chunks: Iterable[Samples], sample_rate: int, suffix: str) -> 
     without, so flac comes in one piece.
 
     Raises:
-        AudioError: this libsndfile cannot write the format, or not at this rate.
+        AudioError: this libsndfile cannot write the format; raised by this call, before the first piece is asked for.
     """
     if suffix == ".wav":
-        yield from wav_stream(chunks, sample_rate)
-        return
+        return wav_stream(chunks, sample_rate)
+    _check_format(Path(f"stream{suffix}"))
+    return _encoded(chunks, sample_rate, suffix)
+
+
+def _encoded(chunks: Iterable[Samples], sample_rate: int, suffix: str) -> Iterator[bytes]:
     buffer, sent = io.BytesIO(), 0
     with _sound_file(buffer, Path(f"stream{suffix}"), sample_rate, STREAM_OPTIONS.get(suffix, {})) as sink:
         for chunk in chunks:
@@ -234,6 +238,16 @@ def write_audio(path: str | Path, chunks: Iterable[Samples], sample_rate: int) -
     return written
 
 
+def _check_format(path: Path) -> tuple[str, str]:
+    """Container and encoding of a file name, if they can be written."""
+    import soundfile
+
+    container, encoding = FORMATS[path.suffix.lower()]
+    if encoding not in soundfile.available_subtypes(container):
+        raise AudioError(f"{path}: this libsndfile cannot write {container}; update soundfile, or write .wav")
+    return container, encoding
+
+
 @contextmanager
 def _sound_file(
     target: Path | BinaryIO, path: Path, sample_rate: int, options: Mapping[str, Any] | None = None
@@ -241,9 +255,7 @@ def _sound_file(
     """A sink that encodes into `target`; the suffix of `path`, which errors name, says how, `options` how well."""
     import soundfile
 
-    container, encoding = FORMATS[path.suffix.lower()]
-    if container not in soundfile.available_formats():
-        raise AudioError(f"{path}: this libsndfile cannot write {container}; update soundfile, or write .wav")
+    container, encoding = _check_format(path)
 
     class Sink:
         def write(self, samples: Samples) -> None:
