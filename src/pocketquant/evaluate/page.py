@@ -46,8 +46,7 @@ def html_page(evaluation: Evaluation, ranking: Mapping[str, Sequence[Group]] | N
         evaluation: what was found.
         ranking: per recipe its groups of tensors, the most expensive first, if `--sensitivity` was asked for.
     """
-    shared = files("pocketquant.report").joinpath("page.css").read_text(encoding="utf-8")
-    own = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     sections = (
         _header(evaluation),
         "<main>",
@@ -61,7 +60,7 @@ def html_page(evaluation: Evaluation, ranking: Mapping[str, Sequence[Group]] | N
         element("footer", element("p", "Written by pocketquant evaluate. This page loads nothing.")),
     )
     title = f"{evaluation.model} - pocketquant evaluate"
-    return document(title, sections, style=shared + own, media=True)
+    return document(title, sections, style=style, media=True)
 
 
 def _header(evaluation: Evaluation) -> str:

@@ -1,4 +1,7 @@
-"""One HTML file that stands alone: its style and script are inside, and its policy lets nothing else in."""
+"""One HTML file that stands alone: its style and script are inside, and its policy lets nothing else in.
+
+All pages look alike: page.css is in each of them.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from html import escape
+from importlib.resources import files
 
 
 def document(
     title: str,
     sections: Sequence[str],
     *,
-    style: str,
+    style: str = "",
     script: str = "",
     media: bool = False,
     server: bool = False,
@@ -22,11 +26,12 @@ def document(
     Args:
         title: of the window, plain text.
         sections: HTML of the body, in order; empty ones are left out.
-        style: CSS.
+        style: CSS besides the shared one.
         script: JavaScript, if any.
         media: whether the page holds pictures and sound as `data:` addresses.
         server: whether the script may ask the server that the page came from.
     """
+    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8") + style
     policy = f"default-src 'none'; style-src {_hash(style)}; base-uri 'none'"
     if script:
         policy += f"; script-src {_hash(script)}"

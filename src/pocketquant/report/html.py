@@ -40,9 +40,7 @@ WORST = 6
 
 def html_report(report: Report) -> str:
     """The whole page as text (UTF-8)."""
-    style, script = (
-        files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
-    )
+    script = files(__package__).joinpath("page.js").read_text(encoding="utf-8")
     sections = (
         _header(report),
         "<main>",
@@ -59,7 +57,7 @@ def html_report(report: Report) -> str:
         ),
     )
     title = f"{report.source}, {report.recipe} - pocketquant report"
-    return document(title, sections, style=style, script=script)
+    return document(title, sections, script=script)
 
 
 def _header(report: Report) -> str:

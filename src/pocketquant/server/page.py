@@ -13,8 +13,7 @@ from pocketquant.report.document import document
 
 def page(model: TTSModel) -> str:
     """The page for a model, as one HTML document that loads nothing but speech."""
-    shared = files("pocketquant.report").joinpath("page.css").read_text(encoding="utf-8")
-    own, script = (
+    style, script = (
         files(__package__).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
     )
     sections = (
@@ -45,7 +44,7 @@ def page(model: TTSModel) -> str:
             id="speak",
         ),
     )
-    return document("pocketquant", sections, style=shared + own, script=script, server=True)
+    return document("pocketquant", sections, style=style, script=script, server=True)
 
 
 def _voices(model: TTSModel) -> str:
