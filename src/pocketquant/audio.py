@@ -44,7 +44,7 @@ FORMATS = {
 }
 
 STREAM_OPTIONS: dict[str, dict[str, Any]] = {
-    # Players take the length of a stream from its size, so every second must have as many bytes: 96 kbit/s.
+    # Players take the length of a stream from its size, so every second must have as many bytes (80 kbit/s).
     ".mp3": {"bitrate_mode": "CONSTANT", "compression_level": 0.5},
 }
 

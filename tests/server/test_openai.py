@@ -82,6 +82,16 @@ def test_errors_are_as_their_clients_read_them(
     assert words in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("{bad", "body: JSON decode error"), ("[]", "body: Input should be a valid dictionary"), ("", "body: ")],
+)
+def test_what_is_no_json(client: TestClient, content: str, words: str) -> None:
+    answer = client.post(SPEECH, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]
+
+
 def test_what_there_is_to_choose_from(client: TestClient) -> None:
     assert client.get("/v1/audio/voices").json() == {"voices": [{"id": "heart", "name": "heart"}]}
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["demo"]

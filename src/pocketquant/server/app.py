@@ -58,7 +58,7 @@ def create_app(model: TTSModel, default_voice: VoiceState, *, origins: Sequence[
     @app.exception_handler(RequestValidationError)
     async def refuse_fields(request: Request, error: RequestValidationError) -> Response:
         if request.url.path.startswith(openai.PREFIX):
-            return openai.refusal("; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()))
+            return openai.refusal("; ".join(map(openai.field_error, error.errors())))
         return await request_validation_exception_handler(request, error)
 
     @app.get("/", response_class=HTMLResponse)

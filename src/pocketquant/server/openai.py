@@ -10,9 +10,9 @@ Fields, formats and error answers are those of https://platform.openai.com/docs/
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -97,6 +97,12 @@ def router(model: TTSModel, voices: Voices) -> APIRouter:
         }
 
     return routes
+
+
+def field_error(error: Mapping[str, Any]) -> str:
+    """What pydantic found wrong, in one line that begins with the field's name (or "body" for the whole)."""
+    names = [part for part in error["loc"] if isinstance(part, str)]
+    return f"{names[-1]}: {error['msg']}"
 
 
 def refusal(message: str) -> JSONResponse:
