@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hibari
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 from .layout import PIECES, prepare_text
 from .pronunciation import LETTERS, WORD, make_rules, write_rules
@@ -41,5 +42,15 @@ def run(args: argparse.Namespace) -> None:
             minloglevel=2,
         )
     path.with_suffix(".vocab").unlink()
+    forget_paths(path)
     model = sentencepiece.SentencePieceProcessor(model_file=str(path))
     print(f"{len(rules)} rules, {model.vocab_size()} pieces, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def forget_paths(path: Path) -> None:
+    """Take out of a tokenizer file where its parts lay when it was trained."""
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(path.read_bytes())
+    model.trainer_spec.ClearField("model_prefix")
+    model.normalizer_spec.ClearField("normalization_rule_tsv")
+    path.write_bytes(model.SerializeToString())
