@@ -183,7 +183,7 @@ def encoded_stream(chunks: Iterable[Samples], sample_rate: int, suffix: str) -> 
 
 def _encoded(chunks: Iterable[Samples], sample_rate: int, suffix: str) -> Iterator[bytes]:
     buffer, sent = io.BytesIO(), 0
-    with _sound_file(buffer, Path(f"stream{suffix}"), sample_rate, STREAM_OPTIONS.get(suffix, {})) as sink:
+    with _sound_file(buffer, Path(f"stream{suffix}"), sample_rate, STREAM_OPTIONS.get(suffix)) as sink:
         for chunk in chunks:
             sink.write(chunk)
             piece = b"" if suffix == ".flac" else bytes(buffer.getbuffer()[sent:])

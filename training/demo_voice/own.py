@@ -29,8 +29,7 @@ def own_latents(work: Path, size: str, corpus: Corpus, latents: Tensor, chosen: 
     model of the work folder; `latents` are the true ones of the whole corpus."""
     tokenizer = work / "tokenizer.model"
     lm = build_model(make_config(size, tokenizer)).flow_lm
-    state = lm.state_dict()
-    lm.load_state_dict(state | Stage(work, "flow_lm").averaged())
+    lm.load_state_dict(lm.state_dict() | Stage(work, "flow_lm").averaged())
     lm.eval()
     batches = Batches(corpus, (latents - lm.emb_mean) / lm.emb_std, tokenizer, BATCH, sampling=0.0)
     made: dict[int, Tensor] = {}

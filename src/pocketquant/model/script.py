@@ -37,7 +37,7 @@ class Line:
     """A chunk of text, and the seconds of silence before it."""
 
     text: PreparedText
-    pause: float = 0.0
+    pause: float
 
 
 @dataclass(frozen=True)

@@ -214,8 +214,7 @@ class TTSModel:
         Args:
             audio_conditioning: one of
                 - the name of a predefined voice ("alba"; "heart" for the demo model);
-                - a voice file (.safetensors) or a recording (wav, flac, mp3, ogg): a path, an `https://` or
-                an
+                - a voice file (.safetensors) or a recording (wav, flac, mp3, ogg): a path, an `https://` or an
                   `hf://owner/repo/path@revision` address;
                 - the samples of a recording at `sample_rate`, `[samples]` or `[channels, samples]`.
             truncate: take no more than the first 30 seconds of a recording.
